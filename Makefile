@@ -1,0 +1,70 @@
+# Everything a developer or CI runs. `make` alone lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Two cargo commands at once would only wait for each other's lock.
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+CONFIG ?= config.toml
+# Absolute, because the client tests run in their own folder.
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+CLIENT := assets/client/node_modules/ci.stamp
+JS_TESTS := js-client-tests/node_modules/ci.stamp
+
+.PHONY: help run build dist test test-js lint fmt doc ci cargo npm chromium
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(CLIENT) | cargo ## Build the server and start it with the demo (CONFIG=config.toml)
+	cargo run --release --locked -- serve --config "$(CONFIG)" --demo
+
+build: $(CLIENT) | cargo ## Build the server into target/release
+	cargo build --release --locked
+
+dist: $(CLIENT) | cargo ## Build what is shipped into target/dist: smaller and faster, slow to build
+	cargo build --profile dist --locked
+
+test: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run all tests
+	cargo test --locked
+	$(MAKE) --no-print-directory test-js
+
+test-js: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run the official clients against the debug build
+	cargo build --locked
+	cd js-client-tests && TIERCAST_BIN="$(TARGET_DIR)/debug/tiercast" npm test
+
+lint: | cargo ## Check formatting, lints, documentation and dependencies
+	cargo fmt --all --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	@if command -v cargo-deny >/dev/null; then \
+		echo "cargo deny --locked check"; cargo deny --locked check; \
+	else \
+		echo "skipped: cargo deny (not installed: cargo install --locked cargo-deny)"; \
+	fi
+
+fmt: | cargo ## Format the Rust code
+	cargo fmt --all
+
+doc: | cargo ## Build the documentation of the code into target/doc
+	cargo doc --no-deps --document-private-items --locked
+
+ci: lint test ## Everything a change must pass
+
+# Installed again only when the manifest or its lock is newer than the last installation.
+%/node_modules/ci.stamp: %/package.json %/package-lock.json | npm
+	cd $* && npm ci --no-audit --no-fund
+	mkdir -p $(@D) && touch $@
+
+cargo:
+	@command -v cargo >/dev/null || { echo "Rust 1.94 or newer is needed (cargo is not on the PATH): https://rustup.rs" >&2; exit 1; }
+
+npm:
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer is needed (npm is not on the PATH): https://nodejs.org" >&2; exit 1; }
+
+chromium:
+	@tools/need chromium chromium chromium-browser google-chrome google-chrome-stable

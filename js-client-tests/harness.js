@@ -1,0 +1,383 @@
+// Starts real servers for the official clients, and waits for what they say.
+//
+// Every wait ends with an event or fails at a deadline with what was seen so
+// far; nothing here waits for time to pass. Each server has a folder and a port
+// of its own, so the tests may run twice at once.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { io } from 'socket.io-client';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const BINARY = path.resolve(here, process.env.TIERCAST_BIN ?? '../target/debug/tiercast');
+const SHOW_OUTPUT = Boolean(process.env.TIERCAST_OUTPUT);
+
+/** How long anything may take before its test fails, in milliseconds. */
+export const DEADLINE_MS = 10_000;
+
+/**
+ * Starts `serve` with a config file and stops it when the test ends.
+ *
+ * The server must then exit by itself, with code 0 and without a panic.
+ */
+export async function startServer(t, { config = {}, args = [] } = {}) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-js-'));
+  const file = path.join(folder, 'config.toml');
+  await writeFile(file, toToml({ ...config, server: { host: '127.0.0.1', port: 0, ...config.server } }));
+
+  const child = spawn(BINARY, ['serve', '--config', file, ...args], {
+    cwd: folder,
+    env: cleanEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const server = new TestServer(child, folder);
+  t.after(() => server.stop());
+  await server.listening();
+  return server;
+}
+
+class TestServer {
+  #child;
+  #folder;
+  #output = '';
+  #clients = new Set();
+  #exited;
+  #stopped;
+
+  constructor(child, folder) {
+    this.#child = child;
+    this.#folder = folder;
+    this.#exited = new Promise((resolve) => {
+      child.once('error', (error) => resolve({ error }));
+      child.once('close', (code, signal) => resolve({ code, signal }));
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.on('data', (text) => {
+        this.#output += text;
+        if (SHOW_OUTPUT) process.stderr.write(text);
+      });
+    }
+  }
+
+  /** Everything the server wrote so far. */
+  output() {
+    return this.#output;
+  }
+
+  /** Waits for the line that tells the address. */
+  async listening() {
+    const address = () => /http:\/\/127\.0\.0\.1:(\d+)/.exec(withoutColors(this.#output));
+    const told = new Promise((resolve) => {
+      const look = () => address() && resolve();
+      this.#child.stdout.on('data', look);
+      this.#child.stderr.on('data', look);
+    });
+    const ended = this.#exited.then(({ error, code, signal }) => {
+      throw new Error(`the server ended before it listened (${error ?? signal ?? code}):\n${this.#output}`);
+    });
+    await within(Promise.race([told, ended]), () => `the server to listen; it wrote:\n${this.#output}`);
+    this.port = Number(address()[1]);
+    this.url = `http://127.0.0.1:${this.port}`;
+  }
+
+  /**
+   * A client of this server; what it receives goes into its `inbox`.
+   *
+   * `client` is the `io` of one generation. The client does not reconnect
+   * unless asked to, since that would hide a cut.
+   */
+  connect({ client = io, namespace = '/', ...options } = {}) {
+    const url = namespace === '/' ? this.url : this.url + namespace;
+    return this.adopt(
+      client(url, { path: '/ws', forceNew: true, reconnection: false, transports: ['websocket'], ...options }),
+    );
+  }
+
+  /** Takes charge of a client made elsewhere: it gets an inbox, and is closed before the server stops. */
+  adopt(socket) {
+    socket.inbox = new Inbox(socket);
+    this.#clients.add(socket);
+    return socket;
+  }
+
+  /** A client that is connected and authenticated. */
+  async agent(organization, { user = 'user_1', ...options } = {}) {
+    const socket = this.connect(options);
+    await connected(socket);
+    const ack = await emitAck(socket, 'authenticate', { user_id: user, organization_id: organization });
+    assert.equal(ack.success, true, `authenticate was refused: ${JSON.stringify(ack)}`);
+    socket.publicId = ack.socket_id;
+    return socket;
+  }
+
+  /** An agent that subscribed to these channels. */
+  async subscriber(organization, subscription, options) {
+    const socket = await this.agent(organization, options);
+    socket.subscription = await subscribe(socket, subscription);
+    return socket;
+  }
+
+  /** `POST /api/ws{path}`, as curl would send it. */
+  publish(path, body, headers = {}) {
+    return request(`${this.url}/api/ws${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    });
+  }
+
+  /** Publishes and expects that many recipients; returns the answer. */
+  async reaches(recipients, path, body) {
+    const { status, body: answer } = await this.publish(path, body);
+    assert.equal(status, 200, `POST ${path}: ${status} ${JSON.stringify(answer)}`);
+    assert.equal(answer.recipients_count, recipients, `recipients of ${path} ${JSON.stringify(body)}`);
+    return answer;
+  }
+
+  /** `GET /api/ws{path}`. */
+  get(path, headers = {}) {
+    return request(`${this.url}/api/ws${path}`, { headers });
+  }
+
+  /** Waits until the server lists exactly that many connections. */
+  async holds(connections, query = '') {
+    let last;
+    await until(
+      async () => {
+        last = (await this.get(`/connections${query}`)).body;
+        return last.total_count === connections;
+      },
+      () => `${connections} connections; the server lists ${JSON.stringify(last)}`,
+    );
+  }
+
+  closeClients() {
+    for (const socket of this.#clients) socket.disconnect();
+    this.#clients.clear();
+  }
+
+  /** Sends a signal and expects a clean exit; the clients stay as they are. */
+  terminate(signal = 'SIGTERM') {
+    this.#stopped ??= this.#terminate(signal);
+    return this.#stopped;
+  }
+
+  async stop() {
+    this.closeClients();
+    await this.terminate();
+  }
+
+  async #terminate(signal) {
+    this.#child.kill(signal);
+    try {
+      const end = await within(this.#exited, () => `the server to exit after ${signal}; it wrote:\n${this.#output}`);
+      assert.equal(end.code, 0, `exit ${end.error ?? end.signal ?? end.code}; the server wrote:\n${this.#output}`);
+      assert.ok(!this.#output.includes('panicked at'), `the server panicked:\n${this.#output}`);
+    } finally {
+      this.#child.kill('SIGKILL');
+      await rm(this.#folder, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Everything one socket received, in order; each entry can be taken once. */
+class Inbox {
+  entries = [];
+  #socket;
+  #waiting = new Set();
+
+  constructor(socket) {
+    this.#socket = socket;
+    onEveryEvent(socket, (event, args) => {
+      this.entries.push({ event, args: args.filter((arg) => typeof arg !== 'function'), taken: false });
+      for (const look of this.#waiting) look();
+    });
+  }
+
+  /** The first argument of the next such event, already here or still to come. */
+  async next(event, matches = () => true) {
+    return (await this.nextEntry(event, matches)).args[0];
+  }
+
+  async nextEntry(event, matches = () => true) {
+    const find = () => this.entries.find((e) => !e.taken && e.event === event && matches(e.args[0]));
+    let look;
+    const arrived = new Promise((resolve) => {
+      look = () => find() && resolve();
+      this.#waiting.add(look);
+      look();
+    });
+    try {
+      await within(arrived, () => `"${event}" on ${describe(this.#socket)}; it received ${this.summary()}`);
+    } finally {
+      this.#waiting.delete(look);
+    }
+    const entry = find();
+    entry.taken = true;
+    return entry;
+  }
+
+  /** The payloads of all events of this name so far. */
+  all(event) {
+    return this.entries.filter((e) => e.event === event).map((e) => e.args[0]);
+  }
+
+  /** Names of the catalogue events received so far, each form by itself: `kpi:update`, `message(kpi:update)`. */
+  catalogue() {
+    return this.entries
+      .filter(({ event }) => event === 'message' || CATALOGUE.test(event))
+      .map(({ event, args }) => (event === 'message' ? `message(${args[0].event})` : event));
+  }
+
+  summary() {
+    return this.entries.map(({ event, args }) => `${event} ${JSON.stringify(args)}`.slice(0, 300)).join('\n') || 'nothing';
+  }
+}
+
+const CATALOGUE = /^(kpi|backlog|attendance|alert|system|presence):/;
+
+/** Version 2 has no `onAny`; its `onevent` sees every packet. */
+function onEveryEvent(socket, listener) {
+  if (typeof socket.onAny === 'function') {
+    socket.onAny((event, ...args) => listener(event, args));
+    return;
+  }
+  const deliver = socket.onevent;
+  socket.onevent = function (packet) {
+    const [event, ...args] = packet.data;
+    listener(event, args);
+    deliver.call(this, packet);
+  };
+}
+
+function describe(socket) {
+  return `socket ${socket.id ?? '(none)'} in ${socket.nsp} (${socket.connected ? 'connected' : 'not connected'})`;
+}
+
+/** The first argument of the next such event. */
+export function once(socket, event, deadline = DEADLINE_MS) {
+  return onceAll(socket, event, deadline).then(([first]) => first);
+}
+
+/** All arguments of the next such event. */
+export function onceAll(socket, event, deadline = DEADLINE_MS) {
+  let listener;
+  const emitted = new Promise((resolve) => {
+    listener = (...args) => resolve(args);
+    socket.once(event, listener);
+  });
+  const seen = () => (socket.inbox ? `; it received ${socket.inbox.summary()}` : '');
+  const waited = within(emitted, () => `"${event}" on ${describe(socket)}${seen()}`, deadline).finally(() =>
+    socket.off(event, listener),
+  );
+  // A test that fails before it gets here must not fail a second time for this.
+  waited.catch(() => {});
+  return waited;
+}
+
+/** Waits until the socket is connected, and fails at once when it is refused. */
+export async function connected(socket) {
+  if (socket.connected) return;
+  let accept, refuse;
+  const settled = new Promise((resolve, reject) => {
+    accept = resolve;
+    refuse = (error) => reject(new Error(`${describe(socket)} was refused: ${error.message ?? error}`));
+    socket.once('connect', accept);
+    socket.once('connect_error', refuse);
+  });
+  try {
+    await within(settled, () => `${describe(socket)} to connect`);
+  } finally {
+    socket.off('connect', accept);
+    socket.off('connect_error', refuse);
+  }
+}
+
+/** Emits with an acknowledgement callback and waits for it. */
+export function emitAck(socket, event, payload, deadline = DEADLINE_MS) {
+  const args = payload === undefined ? [] : [payload];
+  const acked = new Promise((resolve) => socket.emit(event, ...args, resolve));
+  return within(acked, () => `the ack of "${event}" on ${describe(socket)}; it received ${socket.inbox?.summary()}`, deadline);
+}
+
+/** Subscribes and expects success; returns the ack. */
+export async function subscribe(socket, subscription) {
+  const ack = await emitAck(socket, 'subscribe', subscription);
+  assert.equal(ack.success, true, `subscribe was refused: ${JSON.stringify(ack)}`);
+  return ack;
+}
+
+/** Polls what only HTTP can show. */
+export async function until(predicate, what = () => 'a state to come about', deadline = DEADLINE_MS) {
+  const end = Date.now() + deadline;
+  while (!(await predicate())) {
+    if (Date.now() > end) throw new Error(`waited ${deadline} ms for ${what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Fails when the promise takes longer than the deadline. */
+export function within(promise, what, deadline = DEADLINE_MS) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited ${deadline} ms for ${what()}`)), deadline);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/**
+ * One HTTP request on a connection of its own.
+ *
+ * Not `fetch`: it forbids the headers that some tests forge, and keeps
+ * connections open across servers that share a port.
+ */
+export function request(url, { method = 'GET', headers = {}, body } = {}) {
+  const answered = new Promise((resolve, reject) => {
+    const req = http.request(url, { method, headers, agent: false }, (res) => {
+      const chunks = [];
+      res.on('data', (chunk) => chunks.push(chunk));
+      res.on('error', reject);
+      res.on('end', () => {
+        const bytes = Buffer.concat(chunks);
+        const text = bytes.toString('utf8');
+        const json = (res.headers['content-type'] ?? '').startsWith('application/json');
+        resolve({ status: res.statusCode, headers: res.headers, bytes, text, body: json && text ? JSON.parse(text) : text });
+      });
+    });
+    req.on('error', reject);
+    req.end(body);
+  });
+  return within(answered, () => `an answer to ${method} ${url}`);
+}
+
+/** The test's own environment must not configure the server. */
+function cleanEnvironment() {
+  const ours = ([name]) => !name.startsWith('TIERCAST__') && !name.startsWith('WEBSOCKET_');
+  return { ...Object.fromEntries(Object.entries(process.env).filter(ours)), RUST_BACKTRACE: '1' };
+}
+
+/** Escape sequences of terminals, in one pattern for all tools. */
+export function withoutColors(text) {
+  return text.replace(/\u001b\[[0-9;?]*[ -/]*[@-~]/g, '');
+}
+
+/** Sections of scalars, lists, sub-sections and lists of sections: all that a config needs. */
+function toToml(table, prefix = '') {
+  const isTable = (value) => typeof value === 'object' && !Array.isArray(value);
+  const isTables = (value) => Array.isArray(value) && value.length > 0 && value.every(isTable);
+  const entries = Object.entries(table);
+  const scalars = entries.filter(([, value]) => !isTable(value) && !isTables(value));
+  let text = scalars.map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('');
+  for (const [key, value] of entries) {
+    const name = prefix + key;
+    if (isTable(value)) text += `\n[${name}]\n${toToml(value, `${name}.`)}`;
+    if (isTables(value)) for (const item of value) text += `\n[[${name}]]\n${toToml(item, `${name}.`)}`;
+  }
+  return text;
+}

@@ -1,0 +1,121 @@
+//! Identities of clients.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::claims::Claims;
+use crate::rooms::{Id, Scope};
+use crate::wire::{Forms, WireError};
+
+/// Who a client is, once that is established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub user: Id,
+    /// The organization.
+    pub organization: Id,
+    /// The client's own id of its session, if it gave one.
+    pub session_id: Option<String>,
+    /// What the user may receive.
+    pub claims: Claims,
+}
+
+/// What a client says of itself, in `authenticate` or in the handshake.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Credentials {
+    user_id: Value,
+    organization_id: Value,
+    session_id: Value,
+    forms: Value,
+    channels: Value,
+}
+
+impl Credentials {
+    /// Reads credentials; what is not an object holds none.
+    ///
+    /// # Errors
+    /// If the text is not JSON.
+    pub fn read(json: &str) -> Result<Self, WireError> {
+        if !json.trim_start().starts_with('{') {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(json).map_err(|error| WireError::malformed("authenticate", error))
+    }
+
+    /// Whether the client says who it is at all.
+    pub fn is_empty(&self) -> bool {
+        self.user_id.is_null() && self.organization_id.is_null()
+    }
+
+    /// The forms the client asks for.
+    ///
+    /// # Errors
+    /// If they are none of the three.
+    pub fn forms(&self) -> Result<Option<Forms>, WireError> {
+        match &self.forms {
+            Value::Null => Ok(None),
+            value => value
+                .as_str()
+                .and_then(Forms::parse)
+                .map(Some)
+                .ok_or_else(|| WireError::malformed("forms", "must be \"named\", \"envelope\" or \"both\"")),
+        }
+    }
+
+    /// The channels the client asks for in the handshake of a namespace; `all` if it does not say.
+    ///
+    /// # Errors
+    /// If they are not a list of names.
+    pub fn channels(&self) -> Result<Vec<String>, WireError> {
+        match &self.channels {
+            Value::Null => Ok(vec!["all".into()]),
+            value => serde_json::from_value(value.clone()).map_err(|error| WireError::malformed("channels", error)),
+        }
+    }
+
+    /// The identity of a client that is taken at its word.
+    ///
+    /// # Errors
+    /// Names the credential that is missing or malformed.
+    pub fn trusted(&self) -> Result<Identity, WireError> {
+        let organization = id("organization_id", &self.organization_id)?;
+        Ok(Identity {
+            user: id("user_id", &self.user_id)?,
+            claims: Claims::new(vec![Scope::organization(organization.clone())]),
+            organization,
+            session_id: self.session_id.as_str().map(str::to_owned),
+        })
+    }
+}
+
+/// Numbers are taken as ids too, since many back ends have numeric keys.
+fn id(field: &'static str, value: &Value) -> Result<Id, WireError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
+        Value::Null => return Err(WireError::CredentialMissing(field)),
+        _ => return Err(WireError::malformed(field, "must be text")),
+    };
+    if text.is_empty() {
+        return Err(WireError::CredentialMissing(field));
+    }
+    Id::parse(&text).map_err(|error| WireError::malformed(field, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_at_their_word_or_refused_by_name() {
+        let identity = Credentials::read(r#"{"user_id":7,"organization_id":"o"}"#).and_then(|c| c.trusted());
+        assert_eq!(identity.map(|identity| identity.user.to_string()), Ok("7".into()));
+        let refused = |json: &str| Credentials::read(json).and_then(|c| c.trusted()).expect_err("refused");
+        assert_eq!(refused("{}"), WireError::CredentialMissing("organization_id"));
+        assert_eq!(refused(r#"{"organization_id":"o"}"#), WireError::CredentialMissing("user_id"));
+        assert_eq!(refused(r#"{"organization_id":"o","user_id":""}"#), WireError::CredentialMissing("user_id"));
+        assert!(matches!(refused(r#"{"organization_id":[1],"user_id":"u"}"#), WireError::Malformed { .. }));
+        assert!(Credentials::read("null").is_ok_and(|c| c.is_empty()));
+    }
+}

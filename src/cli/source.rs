@@ -1,0 +1,44 @@
+//! Where a command finds its configuration: a file, and the environment of the process.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use tiercast::config::Source;
+
+use super::Failure;
+
+const DEFAULT_FILE: &str = "config.toml";
+
+/// The arguments of every command that reads the configuration.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgs {
+    /// Configuration file [default: config.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// If the file that was named, or the default one that exists, cannot be read.
+    pub(crate) fn source(&self) -> Result<Source, Failure> {
+        let source = Source::default().environment(environment());
+        let path = self.path();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(source.file(path.display().to_string(), text)),
+            Err(error) if self.config.is_none() && error.kind() == ErrorKind::NotFound => Ok(source),
+            Err(error) => Err(Failure::Unreadable { path: path.to_owned(), error }),
+        }
+    }
+
+    /// The file that is read, if it exists.
+    pub(crate) fn path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+}
+
+/// The environment, where a text that is not Unicode is told as what it looks like instead of ending the program.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()))
+}

@@ -1,0 +1,387 @@
+//! Every section and key, with its unit and default.
+//!
+//! Durations end in `_ms` and sizes in `_bytes`, both as integers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::events::Priority;
+use crate::wire::Forms;
+
+/// `[server]`: where to listen and how to stop.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address to listen on. Defaults to `127.0.0.1`.
+    pub host: String,
+    /// Port to listen on; 0 picks a free one. Defaults to 5000.
+    pub port: u16,
+    /// Path of the Socket.IO door. Defaults to `/ws`.
+    pub path: String,
+    /// Further paths of the Socket.IO door, for tools with a fixed path. Defaults to `["/socket.io"]`.
+    pub path_aliases: Vec<String>,
+    /// Browser origins that may connect; the server's own origin always may, and `*` means any.
+    /// Defaults to `http://localhost:3000` and `http://localhost:5173`.
+    pub cors_origins: Vec<String>,
+    /// How long a stopping server waits for what is under way. Defaults to 5,000.
+    pub shutdown_grace_ms: u64,
+    /// How long a client may take to send the head of a request. Defaults to 10,000.
+    pub header_timeout_ms: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 5000,
+            path: "/ws".into(),
+            path_aliases: vec!["/socket.io".into()],
+            cors_origins: vec!["http://localhost:3000".into(), "http://localhost:5173".into()],
+            shutdown_grace_ms: 5_000,
+            header_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// `[heartbeat]`: Engine.IO pings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Time between two pings. Defaults to 25,000.
+    pub ping_interval_ms: u64,
+    /// How long a pong may take before the connection counts as lost. Defaults to 60,000.
+    pub ping_timeout_ms: u64,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { ping_interval_ms: 25_000, ping_timeout_ms: 60_000 }
+    }
+}
+
+/// `[client]`: hints sent to every client in `connected`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Client {
+    /// Whether clients should reconnect by themselves. Defaults to true.
+    pub reconnection_enabled: bool,
+    /// How often they should try. Defaults to 5.
+    pub reconnection_attempts: u32,
+    /// How long they should wait before the first try. Defaults to 1,000.
+    pub reconnection_delay_ms: u64,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { reconnection_enabled: true, reconnection_attempts: 5, reconnection_delay_ms: 1_000 }
+    }
+}
+
+/// `[auth]`: who a client is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether a socket that does not authenticate is cut. Defaults to true.
+    pub auth_required: bool,
+    /// How long a socket may take to authenticate. Defaults to 10,000.
+    pub auth_timeout_ms: u64,
+    /// How an identity is established. Defaults to `trusted`.
+    pub mode: AuthMode,
+    /// Says that trusting clients' own words on a public address is meant. Defaults to false.
+    pub allow_trusted: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { auth_required: true, auth_timeout_ms: 10_000, mode: AuthMode::Trusted, allow_trusted: false }
+    }
+}
+
+/// How an identity is established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// A client is who it says it is; for development and trusted networks.
+    Trusted,
+}
+
+/// `[limits]`: what a client may use.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections this process accepts. Defaults to 1,000.
+    pub max_connections_total: usize,
+    /// Connections one organization may hold. Defaults to 100.
+    pub max_connections_per_org: usize,
+    /// Largest message, on both transports. Defaults to 1,048,576 (1 MiB).
+    pub max_message_size_bytes: usize,
+    /// Messages one socket may send in a second. Defaults to 100.
+    pub rate_limit_messages_per_second: u32,
+    /// Sockets one subscription room may hold. Defaults to 1,000.
+    pub room_max_size: usize,
+    /// Time between two clean-ups of empty rooms and namespaces. Defaults to 300,000.
+    pub room_cleanup_interval_ms: u64,
+    /// Events of one socket that may wait for their turn. Defaults to 1,000.
+    pub max_queued_events: usize,
+    /// Subscriptions one socket may hold. Defaults to 100.
+    pub max_subscriptions_per_socket: usize,
+    /// Namespaces one connection may be in at once. Defaults to 16.
+    pub max_namespaces_per_connection: usize,
+    /// How long a connection may take to enter its first namespace. Defaults to 10,000.
+    pub connect_timeout_ms: u64,
+    /// How long a socket may say nothing but heartbeats before it is cut; 0 is for ever. Defaults to 0.
+    pub idle_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections_total: 1_000,
+            max_connections_per_org: 100,
+            max_message_size_bytes: 1_048_576,
+            rate_limit_messages_per_second: 100,
+            room_max_size: 1_000,
+            room_cleanup_interval_ms: 300_000,
+            max_queued_events: 1_000,
+            max_subscriptions_per_socket: 100,
+            max_namespaces_per_connection: 16,
+            connect_timeout_ms: 10_000,
+            idle_timeout_ms: 0,
+        }
+    }
+}
+
+/// `[subscriptions]`: what a client receives without asking.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Subscriptions {
+    /// When the implicit subscription to one's whole organization ends. Defaults to `per_channel`.
+    pub implicit: Implicit,
+}
+
+/// When the implicit subscription of an authenticated socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Implicit {
+    /// For each channel, at the first `subscribe` to that channel.
+    #[default]
+    PerChannel,
+    /// For all channels, at the first `subscribe`.
+    UntilFirst,
+    /// There is none.
+    None,
+}
+
+/// `[events]`: the catalogue and its forms.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// Forms of an event that a socket gets if it does not choose. Defaults to `both`.
+    pub forms: Forms,
+    /// `[[events.custom]]`: further events.
+    pub custom: Vec<CustomEvent>,
+}
+
+/// `[[events.custom]]`: one event beside the built-in catalogue.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomEvent {
+    /// Name of the event, such as `order:shipped`.
+    pub name: String,
+    /// Channel that subscribers name; a new one is created by using it.
+    pub channel: String,
+    /// Priority when the publisher names none. Defaults to `medium`.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Field of the payload that identifies what the event is about. Defaults to the scope.
+    #[serde(default)]
+    pub entity: Option<String>,
+    /// Whether a newer event may replace an older one that waits. Defaults to false.
+    #[serde(default)]
+    pub conflated: bool,
+    /// Whether the event is kept for later readers. Defaults to true.
+    #[serde(default = "yes")]
+    pub history: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `[compression]`: compression of what is sent.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compression {
+    /// Whether anything is compressed. Defaults to true.
+    pub compression_enabled: bool,
+    /// Smaller messages and responses are sent as they are. Defaults to 1,024.
+    pub compression_threshold_bytes: u16,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { compression_enabled: true, compression_threshold_bytes: 1_024 }
+    }
+}
+
+/// `[outbox]`: what may wait for one connection.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Outbox {
+    /// Bytes that may wait; beyond, the connection is cut and the client comes back. Defaults to 8,388,608 (8 MiB).
+    pub hard_limit_bytes: usize,
+    /// How long a reader may take nothing before it is cut. Defaults to 15,000.
+    pub write_stall_timeout_ms: u64,
+    /// Packets that may wait for a client on polling. Defaults to 1,024.
+    pub polling_queue_packets: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { hard_limit_bytes: 8_388_608, write_stall_timeout_ms: 15_000, polling_queue_packets: 1_024 }
+    }
+}
+
+/// `[log]`: the log of what was published.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Where entries are kept. Defaults to `memory`.
+    pub store: LogStore,
+    /// Number of shards; an organization lives in one. Defaults to 8.
+    pub shards: u16,
+    /// Entries kept per shard. Defaults to 10,000.
+    pub max_entries: usize,
+    /// Payload bytes kept per shard. Defaults to 33,554,432 (32 MiB).
+    pub max_bytes: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { store: LogStore::Memory, shards: 8, max_entries: 10_000, max_bytes: 33_554_432 }
+    }
+}
+
+/// Where entries of the log are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStore {
+    /// In this process; gone when it stops.
+    Memory,
+}
+
+/// `[doors]`: the doors beside Socket.IO.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Doors {
+    /// `[doors.demo]`: the demo dashboard.
+    pub demo: DemoDoor,
+}
+
+/// `[doors.demo]`: the demo dashboard at `/` and its data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DemoDoor {
+    /// Whether `GET /` is the demo dashboard. Defaults to false; `serve --demo` sets it.
+    pub enabled: bool,
+    /// Organization that the demo's data is published to. Defaults to `org_demo`.
+    pub organization: String,
+    /// Time between two publications. Defaults to 1,000.
+    pub interval_ms: u64,
+}
+
+impl Default for DemoDoor {
+    fn default() -> Self {
+        Self { enabled: false, organization: "org_demo".into(), interval_ms: 1_000 }
+    }
+}
+
+/// `[api]`: the HTTP API.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Says that an API without keys on a public address is meant. Defaults to false.
+    pub allow_keyless: bool,
+    /// How long `?wait=ack` waits when the request does not say. Defaults to 5,000.
+    pub ack_timeout_ms: u64,
+    /// Longest `ack_timeout_ms` a request may ask for. Defaults to 60,000.
+    pub max_ack_timeout_ms: u64,
+    /// `[[api.keys]]`: who may call.
+    pub keys: Vec<ApiKey>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { allow_keyless: false, ack_timeout_ms: 5_000, max_ack_timeout_ms: 60_000, keys: Vec::new() }
+    }
+}
+
+/// `[[api.keys]]`: one key of the HTTP API; `tiercast key new` makes one.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// Name in log lines.
+    pub name: String,
+    /// `sha256:` and the SHA-256 of the key in hexadecimal; the key itself is never stored.
+    pub hash: String,
+    /// What the key may do.
+    pub rights: Vec<Right>,
+    /// Organizations it may touch; an absent list means all.
+    #[serde(default)]
+    pub organizations: Option<Vec<String>>,
+}
+
+/// What an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Publish events.
+    Publish,
+    /// Read stats, connections, rooms and receipts.
+    Read,
+    /// Disconnect sockets and publish to everyone.
+    Admin,
+}
+
+/// `[logging]`: log lines.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// Whether anything is logged. Defaults to true.
+    pub enable_logging: bool,
+    /// A line for each message (name, size and scope; never the payload). Defaults to false.
+    pub log_all_messages: bool,
+    /// A line for each connection that comes or goes. Defaults to true.
+    pub log_connection_events: bool,
+    /// A line for each subscription. Defaults to true.
+    pub log_subscription_events: bool,
+    /// A line for each broadcast. Defaults to false.
+    pub log_broadcast_events: bool,
+    /// Shape of the lines. Defaults to `text`.
+    pub format: LoggingFormat,
+    /// Least important level that is written, or a filter such as `tiercast=debug`. Defaults to `info`.
+    pub level: String,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            enable_logging: true,
+            log_all_messages: false,
+            log_connection_events: true,
+            log_subscription_events: true,
+            log_broadcast_events: false,
+            format: LoggingFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoggingFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

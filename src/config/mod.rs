@@ -1,0 +1,52 @@
+//! Configuration: one struct per section, each key beside its default.
+//!
+//! `load` turns a file, the environment and flags into one immutable
+//! [`Config`], or into every [`Problem`] it has. Nothing here does I/O and
+//! nothing is silently ignored; `config.toml` at the root of the project shows
+//! every key at its default.
+
+mod keys;
+mod load;
+mod problem;
+mod validate;
+
+pub use keys::{
+    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Events, Heartbeat, Implicit,
+    Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Right, Server, Subscriptions,
+};
+pub use load::{Source, load};
+pub use problem::Problem;
+
+use serde::Deserialize;
+
+/// Everything a server is told before it starts.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen and how to stop.
+    pub server: Server,
+    /// Engine.IO pings.
+    pub heartbeat: Heartbeat,
+    /// Reconnection hints for clients.
+    pub client: Client,
+    /// Who a client is.
+    pub auth: Auth,
+    /// What a client may use.
+    pub limits: Limits,
+    /// What a client receives without asking.
+    pub subscriptions: Subscriptions,
+    /// The catalogue and its forms.
+    pub events: Events,
+    /// Compression of what is sent.
+    pub compression: Compression,
+    /// What may wait for one connection.
+    pub outbox: Outbox,
+    /// The log of what was published.
+    pub log: Log,
+    /// The doors beside Socket.IO.
+    pub doors: Doors,
+    /// The HTTP API.
+    pub api: Api,
+    /// Log lines.
+    pub logging: Logging,
+}

@@ -1,0 +1,475 @@
+//! Values that can be read but not be meant, and keys that contradict each other.
+//!
+//! Looks only at a finished [`Config`]; where a key was set is for `load` to
+//! know. The ranges of numbers are in `ranges.rs`.
+
+mod ranges;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::uri::Authority;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+pub(super) use self::ranges::range;
+use super::{ApiKey, AuthMode, Config};
+use crate::events::Catalogue;
+use crate::rooms::Id;
+
+/// One value or contradiction that cannot be meant.
+#[derive(Debug)]
+pub(super) struct Finding {
+    /// The keys it is about, the one to look at first; several of them contradict each other.
+    pub(super) keys: Vec<String>,
+    pub(super) message: String,
+}
+
+/// Everything about a configuration that cannot be meant.
+pub(super) fn problems(config: &Config) -> Vec<Finding> {
+    let mut found = Findings(ranges::problems(config));
+    check_address(config, &mut found);
+    check_paths(config, &mut found);
+    check_origins(config, &mut found);
+    check_custom_events(config, &mut found);
+    check_demo(config, &mut found);
+    check_ack_timeouts(config, &mut found);
+    check_api_keys(config, &mut found);
+    check_logging(config, &mut found);
+    found.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Finding { keys: vec![key.into()], message: message.into() });
+    }
+
+    fn contradiction(&mut self, keys: &[&str], message: String) {
+        self.0.push(Finding { keys: keys.iter().map(|key| (*key).to_owned()).collect(), message });
+    }
+}
+
+/// The development rule: what is fine between programs of one machine is not fine for the world.
+fn check_address(config: &Config, found: &mut Findings) {
+    let host = &config.server.host;
+    if !is_host(host) {
+        found.add("server.host", format!("expected an IP address or a host name, found {host:?}"));
+        return;
+    }
+    if is_loopback(host) {
+        return;
+    }
+    if config.auth.mode == AuthMode::Trusted && !config.auth.allow_trusted {
+        found.contradiction(
+            &["server.host", "auth.mode", "auth.allow_trusted"],
+            format!(
+                "others can reach {host:?}, and auth.mode = \"trusted\" believes whatever a client says; \
+                 if that is meant, set auth.allow_trusted = true"
+            ),
+        );
+    }
+    if config.api.keys.is_empty() && !config.api.allow_keyless {
+        found.contradiction(
+            &["server.host", "api.keys", "api.allow_keyless"],
+            format!(
+                "others can reach {host:?}, and without [[api.keys]] anyone may call the HTTP API; make a key with \
+                 `tiercast key new --name NAME`, or set api.allow_keyless = true if that is meant"
+            ),
+        );
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let is_address = |address: IpAddr| address.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_address)
+}
+
+fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    // A last label of digits is an address with a slip in it, such as `127.0.0`.
+    let ends_in_digits = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    host.parse::<IpAddr>().is_ok() || (name.len() <= 253 && !ends_in_digits && name.split('.').all(is_label))
+}
+
+/// First segments of the paths that the server answers itself.
+const OWN_PATHS: [&str; 6] = ["api", "livez", "readyz", "metrics", "docs", "admin-ui"];
+
+fn check_paths(config: &Config, found: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    let aliases = config.server.path_aliases.iter().enumerate();
+    let aliases = aliases.map(|(index, path)| (format!("server.path_aliases[{index}]"), path));
+    for (key, path) in [("server.path".to_owned(), &config.server.path)].into_iter().chain(aliases) {
+        if let Err(reason) = check_path(path) {
+            found.add(key, format!("{reason}, found {path:?}"));
+        } else if !seen.insert(path) {
+            found.add(key, format!("{path:?} is there twice"));
+        }
+    }
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    let Some(rest) = path.strip_prefix('/').filter(|rest| !rest.is_empty() && !rest.ends_with('/')) else {
+        return Err("expected a path that begins with \"/\" and does not end with one");
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    if rest.split('/').any(|part| ["", ".", ".."].contains(&part) || !part.bytes().all(is_plain)) {
+        return Err("expected a path of letters, digits, \"-\", \"_\", \".\" and \"~\" between single \"/\"");
+    }
+    if rest.split('/').next().is_some_and(|first| OWN_PATHS.contains(&first)) {
+        return Err("expected a path outside /api, /livez, /readyz, /metrics, /docs and /admin-ui");
+    }
+    Ok(())
+}
+
+fn check_origins(config: &Config, found: &mut Findings) {
+    for (index, origin) in config.server.cors_origins.iter().enumerate() {
+        if origin != "*" && !is_origin(origin) {
+            let expected = "expected \"*\" or scheme://host[:port] in lower case and without a path";
+            found.add(format!("server.cors_origins[{index}]"), format!("{expected}, found {origin:?}"));
+        }
+    }
+}
+
+/// Whether a text is what a browser sends as its origin, so that it can be compared as it is.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte));
+    let is_authority = |authority: &Authority| {
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        !authority.host().is_empty()
+            && !authority.as_str().contains('@')
+            && (port.is_empty() || authority.port_u16().is_some())
+    };
+    is_scheme && host == host.to_lowercase() && Authority::from_str(host).is_ok_and(|host| is_authority(&host))
+}
+
+/// Names that Socket.IO and its clients use for their own events, and ours for what is not in the catalogue.
+const RESERVED_EVENTS: [&str; 27] = [
+    "ack",
+    "authenticate",
+    "authenticated",
+    "client:ping",
+    "client:pong",
+    "client:subscribe",
+    "client:unsubscribe",
+    "connect",
+    "connect_error",
+    "connect_timeout",
+    "connected",
+    "connecting",
+    "connection",
+    "disconnect",
+    "disconnecting",
+    "error",
+    "message",
+    "newListener",
+    "ping",
+    "pong",
+    "reconnect",
+    "reconnect_attempt",
+    "reconnect_error",
+    "reconnect_failed",
+    "removeListener",
+    "subscribe",
+    "unsubscribe",
+];
+
+/// Words that stand for something else in the name of a room or in an answer.
+const RESERVED_CHANNELS: [&str; 4] = ["org", "user", "implicit", "all"];
+
+/// With the built-in ones there are 64, one bit each.
+const MAX_CUSTOM_CHANNELS: usize = 57;
+
+fn check_custom_events(config: &Config, found: &mut Findings) {
+    let built_in = Catalogue::new(&[]);
+    let (mut names, mut channels) = (BTreeSet::new(), BTreeSet::new());
+    for (index, event) in config.events.custom.iter().enumerate() {
+        let key = |field: &str| format!("events.custom[{index}].{field}");
+        if let Err(reason) = check_event_name(&event.name, &built_in) {
+            found.add(key("name"), reason);
+        } else if !names.insert(&event.name) {
+            found.add(key("name"), format!("{:?} is there twice", event.name));
+        }
+        if let Err(reason) = check_channel_name(&event.channel) {
+            found.add(key("channel"), reason);
+        } else if built_in.channel(&event.channel).is_none()
+            && channels.insert(&event.channel)
+            && channels.len() == MAX_CUSTOM_CHANNELS + 1
+        {
+            found.add(key("channel"), format!("expected at most {MAX_CUSTOM_CHANNELS} channels of one's own"));
+        }
+        if event.entity.as_ref().is_some_and(String::is_empty) {
+            found.add(key("entity"), "expected the name of a field; leave the key out for none");
+        }
+    }
+}
+
+fn check_event_name(name: &str, built_in: &Catalogue) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.-".contains(&byte);
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
+        let expected = "expected 1 to 64 letters, digits, \":\", \"_\", \".\" and \"-\", such as \"order:shipped\"";
+        return Err(format!("{expected}, found {name:?}"));
+    }
+    if RESERVED_EVENTS.contains(&name) {
+        return Err(format!("{name:?} is a name that Socket.IO or this server uses itself"));
+    }
+    if built_in.event(name).is_some() {
+        return Err(format!("{name:?} is a built-in event"));
+    }
+    Ok(())
+}
+
+fn check_channel_name(name: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
+        return Err(format!("expected 1 to 64 lower-case letters, digits, \"_\" and \"-\", found {name:?}"));
+    }
+    if RESERVED_CHANNELS.contains(&name) {
+        return Err(format!("{name:?} is a word with a meaning of its own; name the channel otherwise"));
+    }
+    Ok(())
+}
+
+fn check_demo(config: &Config, found: &mut Findings) {
+    if let Err(reason) = Id::parse(&config.doors.demo.organization) {
+        found.add("doors.demo.organization", reason.to_string());
+    }
+}
+
+fn check_ack_timeouts(config: &Config, found: &mut Findings) {
+    let (usual, longest) = (config.api.ack_timeout_ms, config.api.max_ack_timeout_ms);
+    if usual > longest {
+        found.contradiction(
+            &["api.ack_timeout_ms", "api.max_ack_timeout_ms"],
+            format!("api.ack_timeout_ms ({usual}) is longer than api.max_ack_timeout_ms ({longest})"),
+        );
+    }
+}
+
+fn check_api_keys(config: &Config, found: &mut Findings) {
+    let mut names = BTreeSet::new();
+    for (index, api_key) in config.api.keys.iter().enumerate() {
+        let key = |field: &str| format!("api.keys[{index}].{field}");
+        let ApiKey { name, hash, rights, organizations } = api_key;
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            found.add(key("name"), format!("expected a name for the log, found {name:?}"));
+        } else if !names.insert(name) {
+            found.add(key("name"), format!("{name:?} is there twice"));
+        }
+        if !is_hash(hash) {
+            // What stands here may be the key itself, so it is not repeated.
+            found.add(key("hash"), "expected \"sha256:\" and 64 hexadecimal digits, as `tiercast key new` prints them");
+        }
+        if rights.is_empty() {
+            found.add(key("rights"), "expected at least one of publish, read and admin");
+        }
+        if organizations.as_ref().is_some_and(Vec::is_empty) {
+            found.add(key("organizations"), "an empty list allows no organization; leave the key out to allow all");
+        }
+        for (position, organization) in organizations.iter().flatten().enumerate() {
+            if let Err(reason) = Id::parse(organization) {
+                found.add(key(&format!("organizations[{position}]")), reason.to_string());
+            }
+        }
+    }
+}
+
+fn is_hash(text: &str) -> bool {
+    let is_hexadecimal = |digits: &str| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.strip_prefix("sha256:").is_some_and(is_hexadecimal)
+}
+
+fn check_logging(config: &Config, found: &mut Findings) {
+    let level = config.logging.level.trim();
+    // A filter takes a lone word that is no level for the name of a module, and would hide a slip.
+    let is_filter = level.contains(['=', '[']) && EnvFilter::try_new(level).is_ok();
+    if level.is_empty() || !(is_filter || level.parse::<LevelFilter>().is_ok()) {
+        let expected = "expected error, warn, info, debug, trace, off, or a filter such as \"info,tiercast=debug\"";
+        found.add("logging.level", format!("{expected}, found {level:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CustomEvent, Right};
+    use crate::events::Priority;
+
+    fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        problems(&config).into_iter().map(|finding| finding.keys.into_iter().next().expect("a key")).collect()
+    }
+
+    fn event(name: &str, channel: &str) -> CustomEvent {
+        CustomEvent {
+            name: name.to_owned(),
+            channel: channel.to_owned(),
+            priority: Priority::default(),
+            entity: None,
+            conflated: false,
+            history: true,
+        }
+    }
+
+    fn api_key(name: &str) -> ApiKey {
+        let hash = format!("sha256:{}", "0aF9".repeat(16));
+        ApiKey { name: name.to_owned(), hash, rights: vec![Right::Read], organizations: None }
+    }
+
+    #[test]
+    fn the_defaults_have_no_problems() {
+        assert!(keys(|_| {}).is_empty());
+    }
+
+    #[test]
+    fn only_loopback_is_served_without_a_word_about_trust() {
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"] {
+            assert!(keys(|config| config.server.host = host.to_owned()).is_empty(), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "10.0.0.1", "tiercast.example", "web_1", "localhost.example"] {
+            assert_eq!(keys(|config| config.server.host = host.to_owned()), ["server.host"; 2], "{host}");
+        }
+        let with_a_key = keys(|config| {
+            config.server.host = "0.0.0.0".to_owned();
+            config.auth.allow_trusted = true;
+            config.api.keys = vec![api_key("a")];
+        });
+        assert!(with_a_key.is_empty());
+    }
+
+    #[test]
+    fn hosts_with_a_slip_are_told_once() {
+        for host in ["", "127.0.0", "256.1.1.1", "http://a", "a b", "[::1]", "a..b", "-a", "a:80"] {
+            assert_eq!(keys(|config| config.server.host = host.to_owned()), ["server.host"], "{host}");
+        }
+    }
+
+    #[test]
+    fn paths_keep_clear_of_each_other_and_of_the_servers_own() {
+        for path in ["", "/", "ws", "/ws/", "//ws", "/a//b", "/a/../b", "/{x}", "/a?b", "/api", "/api/ws", "/livez"] {
+            assert_eq!(keys(|config| config.server.path = path.to_owned()), ["server.path"], "{path}");
+        }
+        for path in ["/live", "/v1/ws", "/apis", "/my.app~1"] {
+            assert!(keys(|config| config.server.path = path.to_owned()).is_empty(), "{path}");
+        }
+        let twice = |config: &mut Config| config.server.path_aliases = vec!["/a".to_owned(), "/ws".to_owned()];
+        assert_eq!(keys(twice), ["server.path_aliases[1]"]);
+    }
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for origin in ["*", "http://localhost:3000", "https://a.example", "http://[::1]:5173", "capacitor://localhost"]
+        {
+            assert!(keys(|config| config.server.cors_origins = vec![origin.to_owned()]).is_empty(), "{origin}");
+        }
+        for origin in [
+            "",
+            "a.example",
+            "https://",
+            "https://a.example/",
+            "https://A.example",
+            "https://a.example:x",
+            "https://a.example:",
+            "https://u@a.example",
+            "https://a b",
+            "https://a.example?x",
+            "://a",
+        ] {
+            let told = keys(|config| config.server.cors_origins = vec!["*".to_owned(), origin.to_owned()]);
+            assert_eq!(told, ["server.cors_origins[1]"], "{origin}");
+        }
+    }
+
+    #[test]
+    fn custom_events_take_no_name_that_has_a_meaning() {
+        for name in ["", "a b", "connect", "kpi:update", "subscribe", "é", &"x".repeat(65)] {
+            assert_eq!(
+                keys(|config| config.events.custom = vec![event(name, "x")]),
+                ["events.custom[0].name"],
+                "{name}"
+            );
+        }
+        for channel in ["", "Orders", "a:b", "org", "user", "implicit", "all", &"x".repeat(65)] {
+            let told = keys(|config| config.events.custom = vec![event("order:new", channel)]);
+            assert_eq!(told, ["events.custom[0].channel"], "{channel}");
+        }
+        let twice = keys(|config| config.events.custom = vec![event("a:b", "kpi"), event("a:b", "x")]);
+        assert_eq!(twice, ["events.custom[1].name"]);
+    }
+
+    #[test]
+    fn there_is_room_for_57_channels_of_ones_own() {
+        let events = |count: usize| (0..count).map(|n| event(&format!("a:{n}"), &format!("c{n}"))).collect();
+        assert!(keys(|config| config.events.custom = events(57)).is_empty());
+        assert_eq!(keys(|config| config.events.custom = events(59)), ["events.custom[57].channel"]);
+    }
+
+    #[test]
+    fn api_keys_have_names_hashes_and_rights() {
+        assert!(keys(|config| config.api.keys = vec![api_key("a"), api_key("b")]).is_empty());
+        let told = keys(|config| {
+            let mut bad = api_key("a");
+            bad.hash = "tc_something".to_owned();
+            bad.rights.clear();
+            bad.organizations = Some(Vec::new());
+            let mut foreign = api_key(" ");
+            foreign.organizations = Some(vec!["org-1".to_owned(), String::new()]);
+            config.api.keys = vec![api_key("a"), bad, foreign];
+        });
+        assert_eq!(
+            told,
+            [
+                "api.keys[1].name",
+                "api.keys[1].hash",
+                "api.keys[1].rights",
+                "api.keys[1].organizations",
+                "api.keys[2].name",
+                "api.keys[2].organizations[1]"
+            ]
+        );
+    }
+
+    #[test]
+    fn levels_are_levels_or_filters() {
+        for level in ["info", "DEBUG", "off", "info,tiercast=debug", "tiercast::hub=trace"] {
+            assert!(keys(|config| config.logging.level = level.to_owned()).is_empty(), "{level}");
+        }
+        for level in ["", "inof", "tiercast=loud", "tiercast", "info,"] {
+            assert_eq!(keys(|config| config.logging.level = level.to_owned()), ["logging.level"], "{level}");
+        }
+    }
+
+    #[test]
+    fn timeouts_and_limits_leave_room_to_work() {
+        let told = keys(|config| {
+            config.heartbeat.ping_interval_ms = 0;
+            config.limits.max_message_size_bytes = 1_023;
+            config.limits.room_cleanup_interval_ms = 999;
+            config.log.shards = 1_025;
+            config.api.ack_timeout_ms = 70_000;
+        });
+        assert_eq!(
+            told,
+            [
+                "heartbeat.ping_interval_ms",
+                "limits.max_message_size_bytes",
+                "limits.room_cleanup_interval_ms",
+                "log.shards",
+                "api.ack_timeout_ms"
+            ]
+        );
+    }
+}

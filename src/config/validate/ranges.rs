@@ -1,0 +1,83 @@
+//! The range of every number.
+
+use super::Finding;
+use crate::config::Config;
+
+/// What belongs at a key that holds a number, such as "an integer of at least 1".
+pub(in crate::config) fn range(key: &str) -> Option<String> {
+    RANGES.iter().find(|range| range.key == key).map(Range::expected)
+}
+
+/// Every number outside its range.
+pub(super) fn problems(config: &Config) -> Vec<Finding> {
+    let outside = RANGES.iter().filter_map(|range| {
+        let number = (range.of)(config);
+        (!(range.least..=range.most).contains(&number)).then(|| Finding {
+            keys: vec![range.key.to_owned()],
+            message: format!("expected {}, found {number}", range.expected()),
+        })
+    });
+    outside.collect()
+}
+
+struct Range {
+    key: &'static str,
+    of: fn(&Config) -> u64,
+    least: u64,
+    most: u64,
+}
+
+const fn at_least(least: u64, key: &'static str, of: fn(&Config) -> u64) -> Range {
+    Range { key, of, least, most: u64::MAX }
+}
+
+const fn between(least: u64, most: u64, key: &'static str, of: fn(&Config) -> u64) -> Range {
+    Range { key, of, least, most }
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const MIB: u64 = 1_048_576;
+const U16: u64 = u16::MAX as u64;
+const U32: u64 = u32::MAX as u64;
+
+const RANGES: &[Range] = &[
+    between(0, U16, "server.port", |c| c.server.port.into()),
+    between(0, HOUR_MS, "server.shutdown_grace_ms", |c| c.server.shutdown_grace_ms),
+    between(1, HOUR_MS, "server.header_timeout_ms", |c| c.server.header_timeout_ms),
+    between(1, DAY_MS, "heartbeat.ping_interval_ms", |c| c.heartbeat.ping_interval_ms),
+    between(1, DAY_MS, "heartbeat.ping_timeout_ms", |c| c.heartbeat.ping_timeout_ms),
+    between(0, U32, "client.reconnection_attempts", |c| c.client.reconnection_attempts.into()),
+    between(0, DAY_MS, "client.reconnection_delay_ms", |c| c.client.reconnection_delay_ms),
+    between(1, DAY_MS, "auth.auth_timeout_ms", |c| c.auth.auth_timeout_ms),
+    at_least(1, "limits.max_connections_total", |c| c.limits.max_connections_total as u64),
+    at_least(1, "limits.max_connections_per_org", |c| c.limits.max_connections_per_org as u64),
+    between(1_024, 64 * MIB, "limits.max_message_size_bytes", |c| c.limits.max_message_size_bytes as u64),
+    between(1, U32, "limits.rate_limit_messages_per_second", |c| c.limits.rate_limit_messages_per_second.into()),
+    at_least(1, "limits.room_max_size", |c| c.limits.room_max_size as u64),
+    between(1_000, DAY_MS, "limits.room_cleanup_interval_ms", |c| c.limits.room_cleanup_interval_ms),
+    at_least(1, "limits.max_queued_events", |c| c.limits.max_queued_events as u64),
+    at_least(1, "limits.max_subscriptions_per_socket", |c| c.limits.max_subscriptions_per_socket as u64),
+    at_least(1, "limits.max_namespaces_per_connection", |c| c.limits.max_namespaces_per_connection as u64),
+    between(1, DAY_MS, "limits.connect_timeout_ms", |c| c.limits.connect_timeout_ms),
+    between(0, 30 * DAY_MS, "limits.idle_timeout_ms", |c| c.limits.idle_timeout_ms),
+    between(0, U16, "compression.compression_threshold_bytes", |c| c.compression.compression_threshold_bytes.into()),
+    at_least(1_024, "outbox.hard_limit_bytes", |c| c.outbox.hard_limit_bytes as u64),
+    between(1, DAY_MS, "outbox.write_stall_timeout_ms", |c| c.outbox.write_stall_timeout_ms),
+    at_least(1, "outbox.polling_queue_packets", |c| c.outbox.polling_queue_packets as u64),
+    between(1, 1_024, "log.shards", |c| c.log.shards.into()),
+    at_least(1, "log.max_entries", |c| c.log.max_entries as u64),
+    at_least(1, "log.max_bytes", |c| c.log.max_bytes as u64),
+    between(1, DAY_MS, "doors.demo.interval_ms", |c| c.doors.demo.interval_ms),
+    between(1, HOUR_MS, "api.ack_timeout_ms", |c| c.api.ack_timeout_ms),
+    between(1, HOUR_MS, "api.max_ack_timeout_ms", |c| c.api.max_ack_timeout_ms),
+];
+
+impl Range {
+    fn expected(&self) -> String {
+        match self {
+            Self { least, most: u64::MAX, .. } => format!("an integer of at least {least}"),
+            Self { least, most, .. } => format!("an integer from {least} to {most}"),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Connections: one Engine.IO session each, and the bytes of its WebSocket.
+//!
+//! A WebSocket's TCP stream is ours. socketioxide gets an [`EngineStream`] over
+//! it, which never blocks: what goes out, its frames and our own, waits in the
+//! outbox and is written by a flusher. What comes in is checked frame by frame
+//! before socketioxide sees it. Nothing here knows sessions or rooms.
+
+mod connection;
+mod flusher;
+mod frame;
+mod inbound;
+mod outbox;
+mod peer;
+mod plane;
+mod stream;
+
+pub use connection::Connection;
+pub use frame::text_frame;
+pub use inbound::inject_disconnects;
+pub use peer::{EngineIo, Peer};
+pub use plane::{EngineControl, Intake, Plane, Settings};
+pub use stream::EngineStream;

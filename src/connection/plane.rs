@@ -1,0 +1,128 @@
+//! What all connections of a server share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use socketioxide::socket::Sid;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connection;
+use super::flusher::{self, Flusher};
+use super::peer::EngineIo;
+use crate::stats::Counters;
+
+/// Bounds that hold for every connection.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes that may wait for one connection.
+    pub hard_limit_bytes: usize,
+    /// How long a reader may take nothing.
+    pub write_stall_timeout: Duration,
+    /// Largest message a client is told it may send.
+    pub max_message_bytes: usize,
+    /// Largest message that is read at all.
+    pub max_frame_bytes: usize,
+    /// Heartbeats, acks and CONNECTs a connection may send in a second.
+    pub packets_per_second: u32,
+}
+
+/// What is told of a client's packets before socketioxide sees them.
+pub trait Intake: Send + Sync {
+    /// A client acknowledged an entry, by the ack id that all its recipients share.
+    fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64);
+}
+
+/// What only the Engine.IO server can do.
+pub trait EngineControl: Send + Sync {
+    /// Sends a Socket.IO DISCONNECT on these namespaces of a session.
+    fn disconnect(&self, sid: Sid, namespaces: Vec<String>);
+    /// Ends a session on polling.
+    fn close(&self, sid: Sid, protocol: EngineIo);
+}
+
+/// The shared part of all connections of a server.
+pub struct Plane {
+    pub(super) settings: Settings,
+    pub(super) counters: Arc<Counters>,
+    pub(super) blocked: Mutex<HashMap<u64, Arc<Connection>>>,
+    pub(super) tasks: TaskTracker,
+    flushers: Vec<Arc<Flusher>>,
+    intake: OnceLock<Arc<dyn Intake>>,
+    engine: OnceLock<Arc<dyn EngineControl>>,
+    next_key: AtomicU64,
+}
+
+impl Plane {
+    /// Starts the flushers and the watch over stalled readers; they end when `stopping` is cancelled.
+    pub fn start(
+        settings: Settings,
+        counters: Arc<Counters>,
+        tasks: &TaskTracker,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
+        let workers = tokio::runtime::Handle::current().metrics().num_workers().clamp(1, 8);
+        let plane = Arc::new(Self {
+            settings,
+            counters,
+            blocked: Mutex::default(),
+            tasks: tasks.clone(),
+            flushers: (0..workers).map(|_| Arc::default()).collect(),
+            intake: OnceLock::new(),
+            engine: OnceLock::new(),
+            next_key: AtomicU64::new(1),
+        });
+        for flusher in &plane.flushers {
+            tasks.spawn(flusher::run(flusher.clone(), stopping.clone()));
+        }
+        tasks.spawn(flusher::watch(plane.clone(), stopping));
+        plane
+    }
+
+    /// Says who is told of acks and who ends polling sessions; once, before the first connection.
+    pub fn attach(&self, intake: Arc<dyn Intake>, engine: Arc<dyn EngineControl>) {
+        self.intake.set(intake).ok();
+        self.engine.set(engine).ok();
+    }
+
+    /// Runs a task that shutdown waits for.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    pub(super) fn intake(&self) -> Option<&Arc<dyn Intake>> {
+        self.intake.get()
+    }
+
+    pub(super) fn engine(&self) -> Option<&Arc<dyn EngineControl>> {
+        self.engine.get()
+    }
+
+    pub(super) fn next_key(&self) -> u64 {
+        self.next_key.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn flusher(&self, key: u64) -> &Arc<Flusher> {
+        &self.flushers[(key % self.flushers.len() as u64) as usize]
+    }
+
+    pub(super) fn note_blocked(&self, connection: &Arc<Connection>) {
+        self.lock_blocked().insert(connection.key(), connection.clone());
+    }
+
+    pub(super) fn forget_blocked(&self, key: u64) {
+        self.lock_blocked().remove(&key);
+    }
+
+    pub(super) fn lock_blocked(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! The adapter of one namespace: its rooms, and the recipients in them.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use socketioxide::adapter::Emitter;
+use socketioxide::socket::Sid;
+use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
+use socketioxide_core::packet::Packet;
+
+use super::directory::Directory;
+use super::recipient::Recipient;
+
+/// A namespace's rooms.
+pub struct RoomAdapter {
+    local: CoreLocalAdapter<Emitter>,
+    recipients: RwLock<HashMap<Sid, Arc<Recipient>>>,
+    directory: Arc<Directory>,
+}
+
+impl RoomAdapter {
+    /// Path of the namespace.
+    pub fn namespace(&self) -> &str {
+        self.local.path()
+    }
+
+    /// The recipients in a room.
+    pub(super) fn members(&self, room: &str) -> Vec<Arc<Recipient>> {
+        let mut options = BroadcastOptions::default();
+        options.rooms.push(room.to_owned().into());
+        let sids = self.local.sockets(options);
+        let recipients = self.recipients.read().unwrap_or_else(PoisonError::into_inner);
+        sids.iter().filter_map(|sid| recipients.get(sid)).cloned().collect()
+    }
+
+    /// How many sockets are in a room.
+    pub(super) fn count(&self, room: &str) -> usize {
+        let mut options = BroadcastOptions::default();
+        options.rooms.push(room.to_owned().into());
+        self.local.sockets(options).len()
+    }
+
+    pub(super) fn insert(&self, recipient: Arc<Recipient>) {
+        self.recipients.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.sid, recipient);
+    }
+
+    /// Takes a recipient out, unless another has taken its place.
+    pub(super) fn remove(&self, recipient: &Recipient) {
+        let mut recipients = self.recipients.write().unwrap_or_else(PoisonError::into_inner);
+        if recipients.get(&recipient.sid).is_some_and(|present| present.id == recipient.id) {
+            recipients.remove(&recipient.sid);
+            drop(recipients);
+            self.local.del_all(recipient.sid);
+        }
+    }
+
+    /// Puts a socket into exactly these rooms.
+    pub(super) fn put(&self, sid: Sid, rooms: Vec<String>) {
+        let present = self.local.socket_rooms(sid);
+        let gone: Vec<String> = present
+            .iter()
+            .filter(|room| !rooms.iter().any(|name| name == *room))
+            .map(|room| room.to_string())
+            .collect();
+        let new: Vec<String> = rooms.into_iter().filter(|room| !present.contains(room.as_str())).collect();
+        for room in &new {
+            self.directory.occupy(room);
+        }
+        self.local.del(sid, gone);
+        self.local.add_all(sid, new);
+    }
+
+    /// Sends a packet to one socket; false if its queue is full.
+    pub(super) fn send(&self, sid: Sid, packet: Packet) -> bool {
+        self.local.broadcast(packet, BroadcastOptions::new(sid)).is_ok()
+    }
+}
+
+impl CoreAdapter<Emitter> for RoomAdapter {
+    type Error = Infallible;
+    type State = Arc<Directory>;
+    type AckStream = <Emitter as SocketEmitter>::AckStream;
+    type InitRes = ();
+
+    fn new(directory: &Self::State, local: CoreLocalAdapter<Emitter>) -> Self {
+        Self { local, recipients: RwLock::default(), directory: directory.clone() }
+    }
+
+    fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {
+        let directory = self.directory.clone();
+        directory.mount(self, on_success);
+    }
+
+    async fn broadcast_with_ack(
+        &self,
+        packet: Packet,
+        options: BroadcastOptions,
+        timeout: Option<Duration>,
+    ) -> Result<Self::AckStream, Self::Error> {
+        Ok(self.local.broadcast_with_ack(packet, options, timeout).0)
+    }
+
+    fn get_local(&self) -> &CoreLocalAdapter<Emitter> {
+        &self.local
+    }
+}
+
+impl DefinedAdapter for RoomAdapter {}
+
+impl std::fmt::Debug for RoomAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoomAdapter").field("namespace", &self.namespace()).finish_non_exhaustive()
+    }
+}

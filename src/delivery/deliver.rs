@@ -1,0 +1,116 @@
+//! The delivery rule: which sockets an entry reaches, each of them once.
+
+use std::sync::Arc;
+
+use super::adapter::RoomAdapter;
+use super::directory::Directory;
+use super::interest::Interest;
+use super::recipient::Recipient;
+use super::rendered::Rendered;
+use crate::events::Catalogue;
+use crate::log::{Audience, Entry, Targets};
+use crate::rooms::{Id, Scope, channel_room, implicit_room, namespace_of, scope_room, user_room};
+use crate::wire::PublicId;
+
+/// What came of a delivery.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Sockets of this node that the entry was handed to.
+    pub recipients: usize,
+    /// Socket and user of each, if acknowledgement is required.
+    pub to_acknowledge: Vec<(PublicId, Option<Id>)>,
+}
+
+/// Hands an entry to every socket it is for. `delivery` is a number that no other delivery has;
+/// an entry for everyone reaches those that `mine` says belong to its shard.
+pub fn deliver(
+    directory: &Directory,
+    catalogue: &Catalogue,
+    entry: &Entry,
+    delivery: u64,
+    mine: impl Fn(Option<&Id>) -> bool,
+) -> Delivered {
+    let mut round = Round { entry, delivery, delivered: Delivered::default() };
+    match &entry.draft.audience {
+        Audience::Everyone => {
+            let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
+            for recipient in directory.recipients() {
+                round.offer(&Rendered::new(entry, recipient.namespace()), &recipient, belongs);
+            }
+        }
+        Audience::Scope { scope, targets: None } => round.scope(directory, catalogue, scope),
+        Audience::Scope { scope, targets: Some(targets) } => round.targets(directory, scope, targets),
+    }
+    round.delivered
+}
+
+/// One entry on its way.
+struct Round<'a> {
+    entry: &'a Entry,
+    delivery: u64,
+    delivered: Delivered,
+}
+
+impl Round<'_> {
+    fn scope(&mut self, directory: &Directory, catalogue: &Catalogue, scope: &Scope) {
+        let draft = &self.entry.draft;
+        if draft.event.down {
+            let room = scope_room(scope);
+            for adapter in directory.namespaces_of(&scope.organization) {
+                self.room(&adapter, std::slice::from_ref(&room), |interest| interest.listens(draft));
+            }
+        }
+        let containing = scope.containing();
+        let mut rooms: Vec<String> = Vec::with_capacity(containing.len() * 3);
+        for outer in &containing {
+            rooms.extend(catalogue.names(draft.channels).map(|channel| channel_room(channel, outer)));
+            rooms.push(implicit_room(outer));
+        }
+        // A socket's subscriptions lie within its namespace's scope, so only namespaces that contain the entry's can match.
+        let main = directory.namespace("/");
+        let others = containing.iter().filter_map(|outer| directory.namespace(&namespace_of(outer)));
+        for adapter in main.into_iter().chain(others) {
+            self.room(&adapter, &rooms, |interest| interest.wants(draft.channels, scope, &draft.facts));
+        }
+    }
+
+    fn targets(&mut self, directory: &Directory, scope: &Scope, targets: &Targets) {
+        let belongs = |interest: &Interest| interest.belongs_to(scope);
+        let mut rooms: Vec<String> = targets.users.iter().map(|user| user_room(&scope.organization, user)).collect();
+        let mut named: Vec<Arc<Recipient>> = Vec::new();
+        for id in targets.sockets.iter().chain(&targets.rooms) {
+            named.extend(directory.recipient(id));
+        }
+        rooms.extend(targets.rooms.iter().filter(|room| !room.starts_with("implicit:")).cloned());
+        for adapter in directory.namespaces_of(&scope.organization) {
+            self.room(&adapter, &rooms, belongs);
+        }
+        for recipient in named {
+            self.offer(&Rendered::new(self.entry, recipient.namespace()), &recipient, belongs);
+        }
+    }
+
+    fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[String], wants: impl Fn(&Interest) -> bool) {
+        let rendered = Rendered::new(self.entry, adapter.namespace());
+        for room in rooms {
+            for recipient in adapter.members(room) {
+                self.offer(&rendered, &recipient, &wants);
+            }
+        }
+    }
+
+    fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
+        let draft = &self.entry.draft;
+        if !wants(&recipient.interest()) || !recipient.mark(self.delivery) {
+            return;
+        }
+        if draft.except.iter().any(|id| id == recipient.id.as_str()) || !recipient.send(rendered) {
+            return;
+        }
+        self.delivered.recipients += 1;
+        if draft.ack.is_some() {
+            let user = recipient.interest().identity.as_ref().map(|(_, user)| user.clone());
+            self.delivered.to_acknowledge.push((recipient.id.clone(), user));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who is here: every namespace and every recipient of the server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::adapter::RoomAdapter;
+use super::recipient::Recipient;
+use crate::rooms::{Id, RoomName, Scope, namespace_of};
+use crate::wire::{PublicId, now_ms};
+
+/// The directory of one server.
+#[derive(Debug, Default)]
+pub struct Directory {
+    namespaces: RwLock<HashMap<String, Arc<RoomAdapter>>>,
+    recipients: RwLock<HashMap<PublicId, Arc<Recipient>>>,
+    /// When each room came to be, in milliseconds since the epoch.
+    created: RwLock<HashMap<String, i64>>,
+}
+
+impl Directory {
+    /// A namespace comes to be. `publish` makes it known to socketioxide, and runs under our lock so
+    /// that both always know the same one.
+    pub(super) fn mount(&self, adapter: Arc<RoomAdapter>, publish: impl FnOnce()) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        namespaces.insert(adapter.namespace().to_owned(), adapter);
+        publish();
+    }
+
+    /// A namespace is gone.
+    pub fn unmount(&self, adapter: &Arc<RoomAdapter>) {
+        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+        if namespaces.get(adapter.namespace()).is_some_and(|present| Arc::ptr_eq(present, adapter)) {
+            namespaces.remove(adapter.namespace());
+        }
+    }
+
+    /// The rooms of a namespace.
+    pub fn namespace(&self, path: &str) -> Option<Arc<RoomAdapter>> {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    /// How many namespaces there are beside the main one.
+    pub fn dynamic_namespaces(&self) -> usize {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).keys().filter(|path| *path != "/").count()
+    }
+
+    /// A socket is let in.
+    pub fn insert(&self, recipient: Arc<Recipient>) {
+        recipient.rooms.insert(recipient.clone());
+        self.recipients.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.id.clone(), recipient);
+    }
+
+    /// A socket is gone.
+    pub fn remove(&self, recipient: &Recipient) {
+        recipient.rooms.remove(recipient);
+        self.recipients.write().unwrap_or_else(PoisonError::into_inner).remove(&recipient.id);
+    }
+
+    /// The socket with this public id.
+    pub fn recipient(&self, id: &str) -> Option<Arc<Recipient>> {
+        self.recipients.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Every socket.
+    pub fn recipients(&self) -> Vec<Arc<Recipient>> {
+        self.recipients.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The main namespace and those of an organization.
+    pub(super) fn namespaces_of(&self, organization: &Id) -> Vec<Arc<RoomAdapter>> {
+        let root = namespace_of(&Scope::organization(organization.clone()));
+        let below = format!("{root}/");
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mine = namespaces
+            .iter()
+            .filter(|(path, _)| *path == "/" || **path == root || path.starts_with(&below))
+            .map(|(_, adapter)| adapter.clone());
+        mine.collect()
+    }
+
+    /// How many sockets are in a room, in all namespaces of its organization.
+    pub fn count(&self, room: &str) -> usize {
+        let Some(name) = RoomName::parse(room) else { return 0 };
+        self.namespaces_of(name.organization()).iter().map(|adapter| adapter.count(room)).sum()
+    }
+
+    /// A room gets a member.
+    pub(super) fn occupy(&self, room: &str) {
+        let empty = self.count(room) == 0;
+        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
+        if empty || !created.contains_key(room) {
+            created.insert(room.to_owned(), now_ms());
+        }
+    }
+
+    /// When a room came to be, in milliseconds since the epoch.
+    pub fn created_at_ms(&self, room: &str) -> Option<i64> {
+        self.created.read().unwrap_or_else(PoisonError::into_inner).get(room).copied()
+    }
+
+    /// Forgets rooms without members, and says how many there were.
+    pub fn clean(&self) -> usize {
+        let known: Vec<String> = self.created.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let empty: Vec<String> = known.into_iter().filter(|room| self.count(room) == 0).collect();
+        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
+        for room in &empty {
+            created.remove(room);
+        }
+        empty.len()
+    }
+
+    /// Every listed room with the public ids of its members.
+    pub fn rooms(&self) -> BTreeMap<String, Vec<PublicId>> {
+        let mut rooms: BTreeMap<String, Vec<PublicId>> = BTreeMap::new();
+        for recipient in self.recipients() {
+            for room in recipient.listed_rooms() {
+                rooms.entry(room).or_default().push(recipient.id.clone());
+            }
+        }
+        rooms
+    }
+}

@@ -1,0 +1,90 @@
+//! What one socket wants: its subscriptions, and what it receives without asking.
+
+use crate::auth::Claims;
+use crate::events::{ChannelMask, Facts, Filters};
+use crate::log::Draft;
+use crate::rooms::{Id, Scope, implicit_room, scope_room, user_room};
+use crate::wire::Forms;
+
+/// One subscription of a socket.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// Its id.
+    pub id: String,
+    /// The channels it is to.
+    pub channels: ChannelMask,
+    /// Its scope.
+    pub scope: Scope,
+    /// What it lets pass.
+    pub filters: Filters,
+    /// The rooms that stand for it.
+    pub rooms: Vec<String>,
+}
+
+/// What a socket wants.
+#[derive(Debug, Clone)]
+pub struct Interest {
+    /// The forms it wants events in.
+    pub forms: Forms,
+    /// Organization and user, once it is authenticated.
+    pub identity: Option<(Id, Id)>,
+    /// What it may receive.
+    pub claims: Claims,
+    /// The channels it receives without having asked.
+    pub implicit: ChannelMask,
+    /// What it asked for.
+    pub subscriptions: Vec<Subscription>,
+}
+
+impl Interest {
+    /// The interest of a socket that nobody knows yet.
+    pub fn none(forms: Forms) -> Self {
+        Self {
+            forms,
+            identity: None,
+            claims: Claims::new(Vec::new()),
+            implicit: ChannelMask::NONE,
+            subscriptions: Vec::new(),
+        }
+    }
+
+    /// Whether the socket receives an entry that is on these channels at a scope.
+    pub(super) fn wants(&self, channels: ChannelMask, scope: &Scope, facts: &Facts) -> bool {
+        (self.implicit.meets(channels) && self.claims.contain(scope))
+            || self.subscriptions.iter().any(|subscription| {
+                subscription.channels.meets(channels)
+                    && subscription.scope.contains(scope)
+                    && subscription.filters.pass(facts)
+            })
+    }
+
+    /// Whether an entry that goes down reaches the socket: every one, unless its publisher named channels.
+    pub(super) fn listens(&self, draft: &Draft) -> bool {
+        draft.channels == draft.event.channels
+            || self.implicit.meets(draft.channels)
+            || self.subscriptions.iter().any(|subscription| subscription.channels.meets(draft.channels))
+    }
+
+    /// Whether the socket belongs to a scope, so that an entry which names it there may reach it.
+    pub(super) fn belongs_to(&self, scope: &Scope) -> bool {
+        self.identity.as_ref().is_some_and(|(organization, _)| *organization == scope.organization)
+            && self.claims.overlap(scope)
+    }
+
+    /// Every room the socket has to be in.
+    pub(super) fn rooms(&self) -> Vec<String> {
+        let Some((organization, user)) = &self.identity else { return Vec::new() };
+        let mut rooms = vec![scope_room(&Scope::organization(organization.clone())), user_room(organization, user)];
+        let asked = self.subscriptions.iter().map(|subscription| &subscription.scope);
+        for scope in self.claims.scopes().iter().chain(asked) {
+            rooms.extend(scope.containing().iter().map(scope_room));
+        }
+        if !self.implicit.is_empty() {
+            rooms.extend(self.claims.scopes().iter().map(implicit_room));
+        }
+        rooms.extend(self.subscriptions.iter().flat_map(|subscription| subscription.rooms.iter().cloned()));
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
+    }
+}

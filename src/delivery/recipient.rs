@@ -1,0 +1,134 @@
+//! One socket, as delivery sees it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use serde::Serialize;
+use socketioxide::socket::Sid;
+use socketioxide_core::Value;
+use socketioxide_core::packet::{Packet, PacketData};
+
+use super::adapter::RoomAdapter;
+use super::interest::Interest;
+use super::rendered::Rendered;
+use crate::connection::{Connection, text_frame};
+use crate::wire::packet::{self, Kind};
+use crate::wire::{PublicId, message};
+
+/// A socket in a namespace: where it is, and what it wants.
+#[derive(Debug)]
+pub struct Recipient {
+    /// Its public id.
+    pub id: PublicId,
+    /// Its Engine.IO session id, which never leaves the server.
+    pub(super) sid: Sid,
+    /// The connection it is on.
+    pub connection: Arc<Connection>,
+    pub(super) rooms: Arc<RoomAdapter>,
+    interest: RwLock<Interest>,
+    /// The delivery that reached it last, so that one with several matching rooms reaches it once.
+    seen: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Recipient {
+    /// A socket that has just been let in.
+    pub fn new(
+        id: PublicId,
+        sid: Sid,
+        connection: Arc<Connection>,
+        rooms: Arc<RoomAdapter>,
+        interest: Interest,
+    ) -> Self {
+        Self {
+            id,
+            sid,
+            connection,
+            rooms,
+            interest: RwLock::new(interest),
+            seen: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Path of its namespace.
+    pub fn namespace(&self) -> &str {
+        self.rooms.namespace()
+    }
+
+    /// What it wants.
+    pub fn interest(&self) -> RwLockReadGuard<'_, Interest> {
+        self.interest.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what it wants, and puts it into the rooms that follow from that.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Interest) -> T) -> T {
+        let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut interest);
+        self.rooms.put(self.sid, interest.rooms());
+        result
+    }
+
+    /// Its rooms, without the unlisted ones.
+    pub fn listed_rooms(&self) -> Vec<String> {
+        let mut rooms = self.interest().rooms();
+        rooms.retain(|room| !room.starts_with("implicit:"));
+        rooms
+    }
+
+    /// How many entries it was sent.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Sends an event of our own, such as `connected`; false if the socket cannot take it.
+    pub fn emit(&self, event: &str, payload: &impl Serialize) -> bool {
+        self.write(&packet::event(self.namespace(), None, &message::plain(event, payload)))
+    }
+
+    /// Answers an event; false if the socket cannot take it.
+    pub fn answer(&self, ack_id: i64, payload: &impl Serialize) -> bool {
+        let body = serde_json::to_string(payload).expect("our own payloads are always JSON");
+        self.write(&packet::ack(self.namespace(), ack_id, &body))
+    }
+
+    fn write(&self, text: &str) -> bool {
+        if self.connection.is_direct() {
+            self.connection.send_now(self.namespace(), text_frame(text));
+            return true;
+        }
+        self.send_packet(text)
+    }
+
+    /// Marks the socket as reached by a delivery; false if it already was.
+    pub(super) fn mark(&self, delivery: u64) -> bool {
+        self.seen.swap(delivery, Ordering::Relaxed) != delivery
+    }
+
+    /// Sends an entry in the forms the socket wants; false if it cannot take it.
+    pub(super) fn send(&self, entry: &Rendered<'_>) -> bool {
+        let forms = self.interest().forms;
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        if self.connection.is_direct() {
+            self.connection.send(self.namespace(), entry.frame(forms));
+            return true;
+        }
+        forms.list().iter().all(|form| self.send_packet(entry.text(*form)))
+    }
+
+    /// Sends an Engine.IO message through socketioxide; a full queue cuts the client, which comes back.
+    fn send_packet(&self, text: &str) -> bool {
+        let Some(head) = text.get(1..).and_then(packet::parse) else { return false };
+        let body = Value::Str(head.body.to_owned().into(), None);
+        let id = head.id.and_then(|id| i64::try_from(id).ok());
+        let inner = match head.kind {
+            Kind::Ack => PacketData::EventAck(body, id.unwrap_or_default()),
+            _ => PacketData::Event(body, id),
+        };
+        let taken = self.rooms.send(self.sid, Packet { inner, ns: self.namespace().to_owned().into() });
+        if !taken {
+            self.connection.overflow();
+        }
+        taken
+    }
+}

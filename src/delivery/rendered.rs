@@ -1,0 +1,71 @@
+//! An entry as it is written to the sockets of one namespace, each form built once.
+
+use std::cell::OnceCell;
+
+use bytes::Bytes;
+
+use crate::connection::text_frame;
+use crate::log::Entry;
+use crate::wire::message::{Envelope, enveloped, named};
+use crate::wire::{Form, Forms, iso, packet};
+
+/// The texts and frames of an entry, built on first need.
+#[derive(Debug)]
+pub(super) struct Rendered<'a> {
+    entry: &'a Entry,
+    namespace: &'a str,
+    texts: [OnceCell<String>; 2],
+    frames: [OnceCell<Bytes>; 3],
+}
+
+impl<'a> Rendered<'a> {
+    pub(super) fn new(entry: &'a Entry, namespace: &'a str) -> Self {
+        Self { entry, namespace, texts: Default::default(), frames: Default::default() }
+    }
+
+    /// The Engine.IO message of a form.
+    pub(super) fn text(&self, form: Form) -> &str {
+        let (cell, build): (_, fn(&Self) -> String) = match form {
+            Form::Named => (&self.texts[0], Self::build_named),
+            Form::Envelope => (&self.texts[1], Self::build_envelope),
+        };
+        cell.get_or_init(|| build(self))
+    }
+
+    /// The WebSocket frames of the forms, next to each other.
+    pub(super) fn frame(&self, forms: Forms) -> &Bytes {
+        let cell = match forms {
+            Forms::Named => &self.frames[0],
+            Forms::Envelope => &self.frames[1],
+            Forms::Both => &self.frames[2],
+        };
+        cell.get_or_init(|| match forms.list() {
+            [form] => text_frame(self.text(*form)),
+            list => list.iter().flat_map(|form| text_frame(self.text(*form))).collect(),
+        })
+    }
+
+    fn build_named(&self) -> String {
+        let draft = &self.entry.draft;
+        packet::event(self.namespace, draft.ack.map(|(id, _)| id), &named(&draft.event.name, &draft.payload))
+    }
+
+    fn build_envelope(&self) -> String {
+        let draft = &self.entry.draft;
+        let scope = draft.audience.scope();
+        let envelope = Envelope {
+            message_id: &draft.message_id,
+            event: &draft.event.name,
+            data: &draft.payload,
+            timestamp: &iso(draft.published_at_ms),
+            organization_id: scope.map(|scope| scope.organization.as_str()),
+            department_id: scope.and_then(|scope| scope.department.as_ref()).map(|id| id.as_str()),
+            queue_name: scope.and_then(|scope| scope.queue.as_ref()).map(|id| id.as_str()),
+            priority: draft.priority.as_str(),
+            requires_ack: draft.ack.map(|_| true),
+            ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
+            position: &self.entry.position.to_string(),
+        };
+        packet::event(self.namespace, None, &enveloped(&envelope))
+    }
+}

@@ -1,0 +1,103 @@
+//! Handshakes: who may open a connection, decided before one exists.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::state::Doors;
+use crate::auth::{self, Request};
+use crate::config::AuthMode;
+use crate::connection::{EngineIo, Peer};
+use crate::limits::Seat;
+use crate::wire::{Code, Forms, WireError};
+
+/// The query of an Engine.IO request.
+#[derive(Debug, Clone)]
+pub(super) struct Query<'a> {
+    /// Version of the protocol, if it is one we speak.
+    pub(super) protocol: Option<EngineIo>,
+    pub(super) transport: Option<&'a str>,
+    pub(super) sid: Option<&'a str>,
+    pub(super) forms: Option<Forms>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn parse(query: Option<&'a str>) -> Self {
+        let query = query.unwrap_or_default();
+        let value = |name: &str| {
+            query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
+        };
+        Self {
+            protocol: match value("EIO") {
+                Some("4") => Some(EngineIo::V4),
+                Some("3") => Some(EngineIo::V3),
+                _ => None,
+            },
+            transport: value("transport"),
+            sid: value("sid"),
+            forms: value("forms").and_then(Forms::parse),
+        }
+    }
+}
+
+impl Doors {
+    /// A seat for a new connection, or the response that refuses it.
+    pub(super) fn admit_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<Seat, Box<Response>> {
+        if self.is_stopping() {
+            return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
+        }
+        if self.config.auth.mode == AuthMode::Trusted && !self.config.auth.allow_trusted {
+            let origin_allowed = self.origins.allow(headers);
+            let request = Request { bound: self.bound, peer: peer.0, headers, origin_allowed };
+            if let Some(reason) = auth::unmet(request) {
+                let message = format!(
+                    "auth.mode is \"trusted\", which serves only this machine, and {reason}; set another auth.mode, or \
+                     auth.allow_trusted"
+                );
+                let body = json!({ "error": message, "message": message, "code": Code::AuthFailed });
+                return Err(Box::new((StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()));
+            }
+        }
+        self.seats.take().ok_or_else(|| {
+            let error = WireError::ServerFull(self.seats.limit());
+            self.counters.error(&error.to_string());
+            refused(StatusCode::SERVICE_UNAVAILABLE, &error)
+        })
+    }
+}
+
+/// A refusal that a stock client meets with another try.
+fn refused(status: StatusCode, error: &WireError) -> Box<Response> {
+    let message = error.to_string();
+    let body = json!({ "error": message, "message": message, "code": error.code() });
+    let mut response = (status, axum::Json(body)).into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    Box::new(response)
+}
+
+/// The other end, as far as its handshake tells.
+pub(super) fn peer_of(headers: &HeaderMap, peer: super::Peer, query: &Query<'_>) -> Peer {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    Peer {
+        address: peer.0,
+        user_agent: agent.map(|agent| agent.chars().take(256).collect::<String>().into()),
+        protocol: query.protocol.unwrap_or(EngineIo::V4),
+        forms: query.forms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_exactly() {
+        let query = Query::parse(Some("EIO=4&transport=websocket&sid=abc&forms=named&t=x"));
+        assert_eq!(query.protocol, Some(EngineIo::V4));
+        assert_eq!((query.transport, query.sid, query.forms), (Some("websocket"), Some("abc"), Some(Forms::Named)));
+        let query = Query::parse(Some("xEIO=4&EIO=5&xsid=1"));
+        assert!(query.protocol.is_none() && query.sid.is_none());
+        assert!(Query::parse(None).protocol.is_none());
+    }
+}

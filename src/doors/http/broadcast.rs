@@ -1,0 +1,206 @@
+//! `POST /broadcast` and its four shortcuts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::error::ApiError;
+use crate::config::Right;
+use crate::doors::state::Doors;
+use crate::events::{Facts, Priority};
+use crate::hub::{Publication, Target};
+use crate::log::{Audience, Draft};
+use crate::rooms::{RoomName, ScopeFields};
+use crate::wire::iso;
+
+/// The body of `POST /broadcast`.
+#[derive(Deserialize)]
+struct Body {
+    event: Option<String>,
+    data: Option<Box<RawValue>>,
+    #[serde(default)]
+    target: Option<TargetFields>,
+    #[serde(default)]
+    priority: Option<Priority>,
+    #[serde(default)]
+    requires_ack: bool,
+    #[serde(default)]
+    ack_timeout_ms: Option<u64>,
+}
+
+/// `target` of a broadcast.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TargetFields {
+    organization_id: Option<String>,
+    department_id: Option<String>,
+    queue_name: Option<String>,
+    channels: Vec<String>,
+    user_ids: Option<Vec<String>>,
+    socket_ids: Option<Vec<String>>,
+    rooms: Option<Vec<String>>,
+    except_socket_ids: Vec<String>,
+}
+
+/// `?wait=ack&ack_timeout_ms=`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::doors) struct Options {
+    wait: Option<String>,
+    ack_timeout_ms: Option<u64>,
+}
+
+/// `POST /broadcast`: any event, to any target.
+pub(in crate::doors) async fn any(
+    State(doors): State<Arc<Doors>>,
+    caller: Caller,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require(Right::Publish)?;
+    let body: Body = parse(&headers, &body?)?;
+    let event =
+        body.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
+    let payload = body.data.ok_or_else(|| ApiError::bad_request("data is required"))?;
+    let target = body.target.unwrap_or_default();
+    let requires_ack = body.requires_ack || options.waits();
+    let timeout = options.ack_timeout_ms.or(body.ack_timeout_ms).unwrap_or(doors.config.api.ack_timeout_ms);
+    let publication = Publication {
+        event,
+        payload,
+        target: Target {
+            scope: ScopeFields {
+                organization_id: target.organization_id,
+                department_id: target.department_id,
+                queue_name: target.queue_name,
+            },
+            channels: target.channels,
+            user_ids: target.user_ids,
+            socket_ids: target.socket_ids,
+            rooms: target.rooms,
+            except_socket_ids: target.except_socket_ids,
+        },
+        priority: body.priority,
+        ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, doors.config.api.max_ack_timeout_ms)),
+    };
+    publish(&doors, &caller, publication, &options, "Message broadcasted").await
+}
+
+/// `POST /broadcast/kpi`, `/backlog`, `/attendance`, `/alert`: the body is the payload.
+pub(in crate::doors) async fn shortcut(
+    State(doors): State<Arc<Doors>>,
+    Path(kind): Path<String>,
+    caller: Caller,
+    Query(options): Query<Options>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require(Right::Publish)?;
+    let message = match kind.as_str() {
+        "kpi" => "KPI update broadcasted",
+        "backlog" => "Backlog update broadcasted",
+        "attendance" => "Attendance update broadcasted",
+        "alert" => "Alert broadcasted",
+        _ => {
+            return Err(ApiError::not_found("there is no such shortcut; there are kpi, backlog, attendance and alert"));
+        }
+    };
+    let payload: Box<RawValue> = parse(&headers, &body?)?;
+    if !payload.get().starts_with('{') {
+        return Err(ApiError::bad_request("the payload must be a JSON object"));
+    }
+    let event = match kind.as_str() {
+        "alert" => alert_event(payload.get()).to_owned(),
+        family => format!("{family}:update"),
+    };
+    let mut publication = Publication::new(&event, payload, ScopeFields::default());
+    if options.waits() {
+        let timeout = options.ack_timeout_ms.unwrap_or(doors.config.api.ack_timeout_ms);
+        publication.ack_timeout_ms = Some(timeout.clamp(1, doors.config.api.max_ack_timeout_ms));
+    }
+    publish(&doors, &caller, publication, &options, message).await
+}
+
+/// The event of an alert, by its `status`.
+fn alert_event(payload: &str) -> &'static str {
+    match Facts::read(payload).status.as_deref() {
+        Some("acknowledged") => "alert:acknowledged",
+        Some("resolved") => "alert:resolved",
+        _ => "alert:triggered",
+    }
+}
+
+async fn publish(
+    doors: &Doors,
+    caller: &Caller,
+    publication: Publication,
+    options: &Options,
+    message: &str,
+) -> Result<Json<Value>, ApiError> {
+    let draft = doors.hub.draft(publication)?;
+    authorize(caller, &draft)?;
+    let timeout = draft.ack.map(|(_, timeout)| Duration::from_millis(timeout));
+    let published = doors.hub.publish(draft).await?;
+    let mut answer = json!({
+        "success": true,
+        "message_id": published.message_id,
+        "position": published.position.to_string(),
+        "recipients_count": published.recipients,
+        "sent_at": iso(published.sent_at_ms),
+        "message": message,
+    });
+    if let (true, Some(timeout)) = (options.waits(), timeout)
+        && let Some(progress) = doors.hub.receipts.wait(&published.message_id, timeout).await
+    {
+        answer["acknowledged"] = json!(progress.acknowledged);
+        answer["pending"] = json!(progress.pending);
+    }
+    Ok(Json(answer))
+}
+
+/// Everything a publication names must belong to the caller.
+fn authorize(caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
+    match &draft.audience {
+        Audience::Everyone => {
+            caller.require(Right::Admin)?;
+            if !caller.may_touch(None) {
+                return Err(ApiError::forbidden("only a key that is not bound to organizations reaches everyone"));
+            }
+        }
+        Audience::Scope { scope, targets } => {
+            let named = targets.iter().flat_map(|targets| &targets.rooms);
+            let foreign =
+                named.filter_map(|room| RoomName::parse(room)).any(|room| !caller.may_touch(Some(room.organization())));
+            if foreign || !caller.may_touch(Some(&scope.organization)) {
+                return Err(ApiError::forbidden("this key may not touch that organization"));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Options {
+    fn waits(&self) -> bool {
+        self.wait.as_deref() == Some("ack")
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind != "application/json" && !kind.ends_with("+json") {
+        return Err(ApiError::wrong_type());
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
+}

@@ -1,0 +1,56 @@
+//! Who calls, from the headers of a request.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+use super::error::ApiError;
+use crate::auth::{self, Request};
+use crate::config::Right;
+use crate::doors::state::{Doors, Peer};
+use crate::rooms::Id;
+
+/// A caller whose key is known, or who needs none.
+#[derive(Debug)]
+pub(in crate::doors) struct Caller(auth::Caller);
+
+impl Caller {
+    /// Fails unless the caller has a right.
+    pub(super) fn require(&self, right: Right) -> Result<(), ApiError> {
+        if self.0.has(right) {
+            return Ok(());
+        }
+        let right = serde_json::to_string(&right).unwrap_or_default();
+        Err(ApiError::forbidden(format!("this key lacks the right {right}")))
+    }
+
+    /// Whether the caller may touch an organization; what belongs to none is only for unbound callers.
+    pub(super) fn may_touch(&self, organization: Option<&Id>) -> bool {
+        organization.map_or_else(|| self.0.is_unbound(), |organization| self.0.may_touch(organization))
+    }
+}
+
+impl FromRequestParts<Arc<Doors>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Arc<Doors>) -> Result<Self, ApiError> {
+        let peer = parts.extensions.get::<Peer>().ok_or_else(|| ApiError::forbidden("no address"))?;
+        let headers = &parts.headers;
+        let origin_allowed = doors.origins.allow(headers);
+        let request = Request { bound: doors.bound, peer: peer.0, headers, origin_allowed };
+        Ok(Self(doors.keys.caller(key(headers), request)?))
+    }
+}
+
+/// `Authorization: Bearer <key>` or `X-API-Key: <key>`.
+fn key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.split_once(' '));
+    bearer
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim())
+        .or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+}

@@ -1,0 +1,117 @@
+//! Failures of the HTTP API: `{error, code}` and a status.
+
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::auth::Denied;
+use crate::wire::{Code, WireError};
+
+/// Why a call fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::doors) struct ApiError {
+    status: StatusCode,
+    code: Code,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400: the call is not what the contract asks for.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, message)
+    }
+
+    /// 403: the caller may not do this.
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::Unauthorized, message)
+    }
+
+    /// 404: there is no such thing, or the caller may not know of it.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::RoomNotFound, message)
+    }
+
+    /// 415: the body is not JSON.
+    pub(super) fn wrong_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, "send Content-Type: application/json")
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, denied.to_string())
+    }
+}
+
+impl From<WireError> for ApiError {
+    fn from(error: WireError) -> Self {
+        let status = match error.code() {
+            Code::AuthFailed => StatusCode::UNAUTHORIZED,
+            Code::Unauthorized => StatusCode::FORBIDDEN,
+            Code::InvalidMessage | Code::SubscriptionFailed => StatusCode::BAD_REQUEST,
+            Code::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::RateLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
+            Code::RoomNotFound => StatusCode::NOT_FOUND,
+            Code::RoomFull | Code::ConnectionLimit | Code::InternalError => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Code::MessageTooLarge,
+                "the body is larger than limits.max_message_size_bytes",
+            ),
+            status => Self::new(status, Code::InvalidMessage, rejection.body_text()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = Json(json!({ "error": self.message, "code": self.code }));
+        let mut response = (self.status, body).into_response();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A path that nothing serves.
+pub(in crate::doors) async fn nothing_here() -> ApiError {
+    ApiError::not_found("there is nothing here")
+}
+
+/// A path that serves other methods.
+pub(in crate::doors) async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidMessage, "this path does not take that method")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_a_status() {
+        let status = |error: WireError| ApiError::from(error).status.as_u16();
+        assert_eq!(status(WireError::UnknownEvent("e".into())), 400);
+        assert_eq!(status(WireError::NoTarget), 400);
+        assert_eq!(status(WireError::TooLarge { size: 2, limit: 1 }), 413);
+        assert_eq!(status(WireError::RateLimited(1)), 429);
+        assert_eq!(status(WireError::Stopping), 503);
+        assert_eq!(ApiError::from(Denied::Unknown).status.as_u16(), 401);
+        assert_eq!(ApiError::forbidden("no").status.as_u16(), 403);
+    }
+}

@@ -1,0 +1,41 @@
+//! Health: for people, load balancers and orchestrators. Tells no names, so it needs no key.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::doors::state::Doors;
+use crate::wire::now_iso;
+
+const SERVICE: &str = "websocket-server";
+
+/// `GET /api/ws/health`.
+pub(in crate::doors) async fn health(State(doors): State<Arc<Doors>>) -> Response {
+    if doors.is_stopping() {
+        let body = json!({ "status": "unhealthy", "service": SERVICE, "initialized": false, "timestamp": now_iso() });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
+    Json(json!({
+        "status": "healthy",
+        "service": SERVICE,
+        "initialized": true,
+        "active_connections": doors.sessions.count(),
+        "uptime_seconds": doors.counters.totals().uptime.as_secs(),
+        "timestamp": now_iso(),
+    }))
+    .into_response()
+}
+
+/// `GET /livez`: the process answers.
+pub(in crate::doors) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: the server takes new connections.
+pub(in crate::doors) async fn ready(State(doors): State<Arc<Doors>>) -> (StatusCode, &'static str) {
+    if doors.is_stopping() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") }
+}

@@ -1,0 +1,12 @@
+//! The HTTP API under `/api/ws`, for backend services and operators.
+
+pub(super) mod broadcast;
+mod caller;
+pub(super) mod connections;
+mod error;
+pub(super) mod health;
+pub(super) mod messages;
+pub(super) mod rooms;
+pub(super) mod stats;
+
+pub(super) use error::{nothing_here, wrong_method};

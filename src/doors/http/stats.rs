@@ -1,0 +1,93 @@
+//! `GET /stats`: the counters, in both vocabularies that clients know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use super::error::ApiError;
+use super::rooms::room_type;
+use crate::config::Right;
+use crate::doors::state::Doors;
+use crate::rooms::{RoomName, Scope};
+use crate::wire::{iso, now_ms};
+
+pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    caller.require(Right::Read)?;
+    let totals = doors.counters.totals();
+    let rooms = rooms(&doors, &caller);
+    let by_organization: BTreeMap<String, usize> = doors
+        .organization_seats
+        .by_organization()
+        .into_iter()
+        .filter(|(organization, _)| caller.may_touch(Some(organization)))
+        .map(|(organization, count)| (organization.to_string(), count))
+        .collect();
+    let average = totals.latency_average.as_secs_f64() * 1_000.0;
+    let longest = totals.latency_max.as_secs_f64() * 1_000.0;
+    let started = now_ms() - i64::try_from(totals.uptime.as_millis()).unwrap_or_default();
+    Ok(Json(json!({
+        "success": true,
+        "stats": {
+            "active_connections": doors.sessions.count(),
+            "total_connections": doors.seats.taken(),
+            "connections_by_org": by_organization,
+            "active_rooms": rooms.len(),
+            "total_rooms": rooms.len(),
+            "rooms_by_type": by_type(&rooms),
+            "total_messages": totals.published,
+            "messages_sent_total": totals.delivered,
+            "messages_received_total": totals.received,
+            "messages_per_second": totals.published_per_second,
+            "messages_sent_per_second": totals.published_per_second,
+            "messages_by_event": totals.by_event,
+            "average_latency_ms": average,
+            "avg_latency_ms": average,
+            "max_latency_ms": longest,
+            "error_count": totals.errors,
+            "last_error": totals.last_error,
+            "connections_cut": { "overflow": totals.cut_overflow, "stalled": totals.cut_stalled },
+            "uptime_seconds": totals.uptime.as_secs(),
+            "server_start_time": iso(started),
+        },
+    })))
+}
+
+fn rooms(doors: &Doors, caller: &Caller) -> Vec<RoomName> {
+    let names = doors.directory.rooms().into_keys().filter_map(|room| RoomName::parse(&room));
+    names.filter(|name| caller.may_touch(Some(name.organization()))).collect()
+}
+
+/// `org`, `dept` and `queue` count every room by its scope; the others by the kind of room.
+fn by_type(rooms: &[RoomName]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::from([
+        ("org", 0),
+        ("dept", 0),
+        ("queue", 0),
+        ("organization", 0),
+        ("department", 0),
+        ("custom", 0),
+        ("user", 0),
+    ]);
+    for name in rooms {
+        let kind = room_type(name);
+        if kind != "queue" {
+            *counts.entry(kind).or_default() += 1;
+        }
+        if let RoomName::Channel(_, scope) | RoomName::Scope(scope) = name {
+            *counts.entry(level(scope)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn level(scope: &Scope) -> &'static str {
+    match scope {
+        Scope { queue: Some(_), .. } => "queue",
+        Scope { department: Some(_), .. } => "dept",
+        Scope { .. } => "org",
+    }
+}

@@ -1,0 +1,20 @@
+//! Doors: bytes in and out, over one port.
+//!
+//! A door checks who knocks, turns a request into a call of a session or the
+//! hub, and an outcome into a response. A door never reaches a socket itself.
+
+mod client_bundle;
+mod demo;
+mod handshake;
+mod http;
+mod origin;
+mod polling;
+mod router;
+mod socketio;
+mod state;
+mod upgrade;
+
+pub use demo::run as run_demo;
+pub use router::router;
+pub use socketio::Engine;
+pub use state::{Doors, Peer};

@@ -1,0 +1,88 @@
+//! Origins of browsers, and the CORS headers that follow from them.
+//!
+//! The protocol: <https://fetch.spec.whatwg.org/#http-cors-protocol>.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, HOST, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue};
+
+/// The origins that may connect.
+#[derive(Debug)]
+pub struct Origins {
+    allowed: Vec<String>,
+    any: bool,
+}
+
+impl Origins {
+    /// The origins of the config.
+    pub fn new(allowed: &[String]) -> Self {
+        Self { any: allowed.iter().any(|origin| origin == "*"), allowed: allowed.to_vec() }
+    }
+
+    /// Whether a request may come from where it says it does; one without an `Origin` is not a browser's.
+    pub fn allow(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        self.any || self.allowed.iter().any(|allowed| allowed == origin) || is_own(origin, headers)
+    }
+
+    /// Adds the headers that let a browser's page read the response.
+    pub fn put_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        response.append(VARY, HeaderValue::from_static("origin"));
+        let Some(origin) = request.get(ORIGIN) else { return };
+        if self.allow(request) {
+            response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            response.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+
+    /// Adds the headers that answer a preflight.
+    pub fn put_preflight(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST,OPTIONS"));
+        response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        if let Some(asked) = request.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+    }
+}
+
+/// The server's own pages may always connect.
+fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    host.is_some() && host == authority
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn listed_and_own_origins_are_allowed() {
+        let origins = Origins::new(&["http://localhost:3000".into()]);
+        assert!(origins.allow(&headers(&[])));
+        assert!(origins.allow(&headers(&[("origin", "http://localhost:3000")])));
+        assert!(origins.allow(&headers(&[("origin", "http://localhost:5000"), ("host", "localhost:5000")])));
+        assert!(!origins.allow(&headers(&[("origin", "http://evil.test"), ("host", "localhost:5000")])));
+        assert!(!origins.allow(&headers(&[("origin", "null")])));
+        assert!(Origins::new(&["*".into()]).allow(&headers(&[("origin", "http://evil.test")])));
+    }
+
+    #[test]
+    fn the_concrete_origin_is_named_and_credentials_are_allowed() {
+        let origins = Origins::new(&["*".into()]);
+        let mut response = HeaderMap::new();
+        origins.put_headers(&headers(&[("origin", "http://a.test")]), &mut response);
+        assert_eq!(response[ACCESS_CONTROL_ALLOW_ORIGIN], "http://a.test");
+        assert_eq!(response[ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        assert_eq!(response[VARY], "origin");
+    }
+}

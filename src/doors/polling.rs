@@ -1,0 +1,134 @@
+//! The polling front: what Engine.IO's polling lacks.
+//!
+//! Requests get our connection, and their packets are looked through; the
+//! public id replaces the Engine.IO session id in CONNECT replies.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+
+use super::handshake::{Query, peer_of};
+use super::socketio::refusal;
+use super::state::{Doors, Peer};
+use crate::connection::{Connection, EngineIo, inject_disconnects};
+use crate::wire::{WireError, packet};
+
+/// Separates the packets of a payload.
+const SEPARATOR: char = '\u{1e}';
+
+pub(super) async fn serve(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Request<Body>) -> Response {
+    match (request.method().clone(), query.sid) {
+        (Method::GET, None) => open(doors, peer, query, request).await,
+        (_, None) => refusal(2),
+        (Method::GET, Some(sid)) => match doors.polling.get(sid) {
+            Some(connection) => poll(doors, &connection, request).await,
+            None => refusal(1),
+        },
+        (Method::POST, Some(sid)) => match doors.polling.get(sid) {
+            Some(connection) => post(doors, &connection, request).await,
+            None => refusal(1),
+        },
+        _ => refusal(3),
+    }
+}
+
+/// A handshake.
+async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Request<Body>) -> Response {
+    let seat = match doors.admit_handshake(request.headers(), peer) {
+        Ok(seat) => seat,
+        Err(response) => return *response,
+    };
+    let connection = Connection::over_polling(&doors.plane, peer_of(request.headers(), peer, query), seat);
+    // Engine.IO keeps the request for as long as the session lives: it gets one without headers.
+    let mut bare = Request::get(request.uri().clone()).body(Body::empty()).unwrap_or_default();
+    bare.extensions_mut().insert(connection.clone());
+    let limit = doors.config.limits.max_message_size_bytes;
+    rewrite(doors.engine.serve(bare).await, |payload| {
+        let (head, open) = payload.split_at(payload.find('{')?);
+        let mut value: serde_json::Value = serde_json::from_str(open).ok()?;
+        value["maxPayload"] = limit.into();
+        let sid = value["sid"].as_str()?;
+        doors.polling.insert(sid, &connection);
+        connection.set_sid(sid.parse().ok()?);
+        let open = format!("0{value}");
+        // Version 3 puts the length in front of every packet.
+        Some(if head.contains(':') { format!("{}:{open}", open.chars().count()) } else { open })
+    })
+    .await
+}
+
+/// A client fetches what waits for it.
+async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
+    let response = doors.engine.serve(request).await;
+    if connection.peer().protocol == EngineIo::V3 {
+        return response;
+    }
+    rewrite(response, |payload| {
+        if !payload.split(SEPARATOR).any(|message| message.starts_with("40")) {
+            return None;
+        }
+        let messages: Vec<String> = payload.split(SEPARATOR).map(|message| welcome(message, connection)).collect();
+        Some(messages.join(&SEPARATOR.to_string()))
+    })
+    .await
+}
+
+/// A CONNECT reply with our public id; any other message as it is.
+fn welcome(message: &str, connection: &Connection) -> String {
+    let reply = message.strip_prefix('4').filter(|rest| rest.starts_with('0')).and_then(packet::parse);
+    match reply.and_then(|reply| Some((reply.namespace, connection.open(reply.namespace)?))) {
+        Some((namespace, id)) => packet::connect(namespace, id.as_str()),
+        None => message.to_owned(),
+    }
+}
+
+/// A client sends packets.
+async fn post(doors: &Doors, connection: &Connection, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let limit = doors.config.limits.max_message_size_bytes.saturating_mul(4);
+    let body = match Limited::new(body, limit).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return too_large(limit),
+        Err(_) => return refusal(3),
+    };
+    let mut replaced = None;
+    if let Ok(text) = std::str::from_utf8(&body)
+        && connection.peer().protocol == EngineIo::V4
+    {
+        if text.split(SEPARATOR).any(|message| message == "1") {
+            connection.release_seat();
+        }
+        replaced = inject_disconnects(text, connection);
+    }
+    let mut request = Request::from_parts(parts, Body::from(replaced.map_or(body, Into::into)));
+    request.headers_mut().remove(CONTENT_LENGTH);
+    doors.engine.serve(request).await
+}
+
+fn too_large(limit: usize) -> Response {
+    let error = WireError::TooLarge { size: limit.saturating_add(1), limit };
+    let body = json!({ "error": error.to_string(), "code": error.code() });
+    (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response()
+}
+
+/// Replaces a text payload, if `change` has something else to say.
+async fn rewrite(response: Response, change: impl FnOnce(&str) -> Option<String>) -> Response {
+    let text = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if response.status() != StatusCode::OK || !text {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let changed = std::str::from_utf8(&body).ok().and_then(change);
+    let body = changed.map_or(body, Into::into);
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts.headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(parts, Body::from(body))
+}

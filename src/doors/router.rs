@@ -1,0 +1,52 @@
+//! All routes, by who calls them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, delete, get, post};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
+
+use super::http::{broadcast, connections, health, messages, rooms, stats};
+use super::state::Doors;
+use super::{demo, http, socketio};
+
+/// Everything that one port serves.
+pub fn router(doors: &Arc<Doors>) -> Router {
+    let config = &doors.config;
+    let mut router = Router::new()
+        // Used by backend services.
+        .route("/api/ws/broadcast", post(broadcast::any))
+        .route("/api/ws/broadcast/{kind}", post(broadcast::shortcut))
+        .route("/api/ws/messages/{message_id}/receipts", get(messages::receipts))
+        // Used by operators.
+        .route("/api/ws/stats", get(stats::read))
+        .route("/api/ws/connections", get(connections::list))
+        .route("/api/ws/connections/{socket_id}", get(connections::one))
+        .route("/api/ws/connections/{socket_id}", delete(connections::disconnect))
+        .route("/api/ws/rooms", get(rooms::list))
+        .route("/api/ws/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .layer(DefaultBodyLimit::max(config.limits.max_message_size_bytes));
+    // Used by dashboards.
+    for path in std::iter::once(&config.server.path).chain(&config.server.path_aliases) {
+        router = router
+            .route(path, any(socketio::handle))
+            .route(&format!("{path}/"), any(socketio::handle))
+            .route(&format!("{path}/{{file}}"), get(socketio::bundle));
+    }
+    // Used by a person with a browser.
+    if config.doors.demo.enabled {
+        router = router.merge(demo::routes());
+    }
+    let router = router.fallback(http::nothing_here).method_not_allowed_fallback(http::wrong_method);
+    let router = if config.compression.compression_enabled {
+        let predicate = SizeAbove::new(config.compression.compression_threshold_bytes);
+        router.layer(CompressionLayer::new().compress_when(predicate))
+    } else {
+        router
+    };
+    router.with_state(doors.clone())
+}

@@ -1,0 +1,175 @@
+//! The Socket.IO door: `/ws`, `/ws/` and its aliases, whatever the transport.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::Full;
+use socketioxide::SocketIo;
+use socketioxide::service::SocketIoService;
+use socketioxide::socket::Sid;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::handshake::Query;
+use super::state::{Doors, Peer};
+use super::{client_bundle, polling, upgrade};
+use crate::config::Config;
+use crate::connection::{Connection, EngineControl, EngineIo, EngineStream};
+use crate::delivery::{Directory, RoomAdapter};
+
+/// Path that socketioxide is told it serves; requests are rewritten to it.
+const ENGINE_PATH: &str = "/ws";
+
+type Service_ = SocketIoService<axum::Router, RoomAdapter>;
+
+/// socketioxide: one service for all transports, so that sessions are shared.
+#[derive(Clone)]
+pub struct Engine {
+    service: Service_,
+    io: SocketIo<RoomAdapter>,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// socketioxide as the config asks for it.
+    pub fn new(config: &Config, directory: &Arc<Directory>, tasks: &TaskTracker) -> Self {
+        let limits = &config.limits;
+        let hard_limit = limits.max_message_size_bytes.saturating_mul(4);
+        let millis = std::time::Duration::from_millis;
+        let (service, io) = SocketIo::builder()
+            .req_path(ENGINE_PATH)
+            .ping_interval(millis(config.heartbeat.ping_interval_ms))
+            .ping_timeout(millis(config.heartbeat.ping_timeout_ms))
+            .connect_timeout(millis(limits.connect_timeout_ms))
+            .max_payload(hard_limit as u64)
+            .max_buffer_size(config.outbox.polling_queue_packets)
+            .ws_max_message_size(hard_limit)
+            .ws_max_frame_size(hard_limit)
+            .ws_read_buffer_size(1024)
+            .with_adapter::<RoomAdapter>(directory.clone())
+            .build_with_inner_svc(axum::Router::new());
+        Self { service, io, tasks: tasks.clone() }
+    }
+
+    /// The handle that namespaces are mounted on.
+    pub fn io(&self) -> &SocketIo<RoomAdapter> {
+        &self.io
+    }
+
+    /// Serves a request on polling.
+    pub(super) async fn serve(&self, request: Request<Body>) -> Response {
+        let mut service = self.service.clone();
+        match Service::<Request<Body>>::call(&mut service, request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Serves a WebSocket whose handshake is done.
+    pub(super) fn serve_stream(&self, stream: EngineStream, connection: Arc<Connection>, query: &str) {
+        let uri = format!("{ENGINE_PATH}/?{query}");
+        let Ok(mut request) = Request::get(uri).body(()) else { return };
+        request.extensions_mut().insert(connection);
+        let mut service = self.service.clone();
+        let outcome = Service::<(EngineStream, Request<()>)>::call(&mut service, (stream, request)).into_inner();
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "websocket refused by Engine.IO");
+        }
+    }
+}
+
+impl EngineControl for Engine {
+    fn disconnect(&self, sid: Sid, namespaces: Vec<String>) {
+        for namespace in namespaces {
+            if let Some(socket) = self.io.of(namespace).and_then(|namespace| namespace.get_socket(sid)) {
+                socket.disconnect().ok();
+            }
+        }
+    }
+
+    fn close(&self, sid: Sid, protocol: EngineIo) {
+        let (version, body) = match protocol {
+            EngineIo::V3 => (3, "1:1"),
+            EngineIo::V4 => (4, "1"),
+        };
+        let uri = format!("{ENGINE_PATH}/?EIO={version}&transport=polling&sid={sid}");
+        let request = Request::post(uri)
+            .header(CONTENT_TYPE, "text/plain;charset=UTF-8")
+            .body(Body::new(Full::from(body)))
+            .expect("a session id is part of a valid address");
+        let engine = self.clone();
+        self.tasks.spawn(async move { engine.serve(request).await });
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// Every request at the door's paths.
+pub(super) async fn handle(
+    State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
+    request: Request<Body>,
+) -> Response {
+    let headers = request.headers().clone();
+    let mut response = route(&doors, peer, request).await;
+    doors.origins.put_headers(&headers, response.headers_mut());
+    response
+}
+
+/// `GET {path}/{file}`: the official browser client.
+pub(super) async fn bundle(State(doors): State<Arc<Doors>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+    let mut response = client_bundle::serve(&file, &headers)
+        .unwrap_or_else(|| (StatusCode::NOT_FOUND, "there is nothing here\n").into_response());
+    doors.origins.put_headers(&headers, response.headers_mut());
+    response
+}
+
+async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Response {
+    if request.method() == Method::OPTIONS {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        doors.origins.put_preflight(request.headers(), response.headers_mut());
+        return response;
+    }
+    let text = request.uri().query().unwrap_or_default().to_owned();
+    let query = Query::parse(Some(&text));
+    if query.protocol.is_none() {
+        return if text.contains("EIO=") { refusal(5) } else { refusal(0) };
+    }
+    match query.transport {
+        Some("websocket") if is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
+        Some("polling") => {
+            *request.uri_mut() = format!("{ENGINE_PATH}/?{text}").parse().unwrap_or_default();
+            polling::serve(doors, peer, &query, request).await
+        }
+        Some("websocket") => refusal(3),
+        _ => refusal(0),
+    }
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let has = |name, token: &str| {
+        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        value.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
+}
+
+/// Engine.IO's own refusals, as its reference server writes them.
+pub(super) fn refusal(code: u8) -> Response {
+    let message = match code {
+        0 => "Transport unknown",
+        1 => "Session ID unknown",
+        2 => "Bad handshake method",
+        5 => "Unsupported protocol version",
+        _ => "Bad request",
+    };
+    (StatusCode::BAD_REQUEST, axum::Json(serde_json::json!({ "code": code, "message": message }))).into_response()
+}

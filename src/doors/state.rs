@@ -1,0 +1,124 @@
+//! What all doors share.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::origin::Origins;
+use super::socketio::Engine;
+use crate::auth::ApiKeys;
+use crate::config::Config;
+use crate::connection::{Connection, Plane};
+use crate::delivery::Directory;
+use crate::hub::Hub;
+use crate::limits::{OrganizationSeats, Seats};
+use crate::session::Sessions;
+use crate::stats::Counters;
+
+/// Address of the other end of a connection, put into each of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Everything a door may use.
+#[derive(Debug)]
+pub struct Doors {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Address the server is bound to.
+    pub bound: SocketAddr,
+    /// The sockets.
+    pub sessions: Arc<Sessions>,
+    /// The one way to publish.
+    pub hub: Arc<Hub>,
+    /// Rooms and who is in them.
+    pub directory: Arc<Directory>,
+    /// Connections of the server.
+    pub seats: Arc<Seats>,
+    /// Connections of each organization.
+    pub organization_seats: Arc<OrganizationSeats>,
+    /// What operators read.
+    pub counters: Arc<Counters>,
+    /// Who may call the HTTP API.
+    pub keys: ApiKeys,
+    /// Which origins may connect.
+    pub origins: Origins,
+    /// What all connections share.
+    pub plane: Arc<Plane>,
+    /// socketioxide.
+    pub engine: Engine,
+    pub(super) polling: PollingSessions,
+    stopping: AtomicBool,
+}
+
+impl Doors {
+    /// Doors over everything below them.
+    #[expect(clippy::too_many_arguments, reason = "this is where the parts of a server meet")]
+    pub fn new(
+        config: Arc<Config>,
+        bound: SocketAddr,
+        sessions: Arc<Sessions>,
+        hub: Arc<Hub>,
+        directory: Arc<Directory>,
+        organization_seats: Arc<OrganizationSeats>,
+        counters: Arc<Counters>,
+        plane: Arc<Plane>,
+        engine: Engine,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            keys: ApiKeys::new(&config.api),
+            origins: Origins::new(&config.server.cors_origins),
+            seats: Seats::new(config.limits.max_connections_total),
+            polling: PollingSessions::default(),
+            stopping: AtomicBool::new(false),
+            config,
+            bound,
+            sessions,
+            hub,
+            directory,
+            organization_seats,
+            counters,
+            plane,
+            engine,
+        })
+    }
+
+    /// From now on nobody new is let in.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are on polling, those without a socket included.
+    pub fn polling_connections(&self) -> Vec<Arc<Connection>> {
+        self.polling.all()
+    }
+}
+
+/// Connections that began on polling, by Engine.IO session id; they live as long as Engine.IO keeps them.
+#[derive(Debug, Default)]
+pub(super) struct PollingSessions {
+    by_sid: Mutex<HashMap<String, Weak<Connection>>>,
+}
+
+impl PollingSessions {
+    pub(super) fn insert(&self, sid: &str, connection: &Arc<Connection>) {
+        let mut by_sid = self.by_sid.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_sid.len() == by_sid.capacity() {
+            by_sid.retain(|_, connection| connection.strong_count() > 0);
+        }
+        by_sid.insert(sid.to_owned(), Arc::downgrade(connection));
+    }
+
+    pub(super) fn get(&self, sid: &str) -> Option<Arc<Connection>> {
+        self.by_sid.lock().unwrap_or_else(PoisonError::into_inner).get(sid)?.upgrade()
+    }
+
+    fn all(&self) -> Vec<Arc<Connection>> {
+        self.by_sid.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! WebSocket upgrades: everything is checked before 101 is answered.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tungstenite::handshake::derive_accept_key;
+
+use super::handshake::{Query, peer_of};
+use super::socketio::refusal;
+use super::state::{Doors, Peer};
+use crate::connection::{self, Connection, EngineIo, EngineStream};
+use crate::limits::Seat;
+
+/// What the stream becomes once the handshake is done.
+enum Purpose {
+    /// A connection that begins here.
+    New(Seat, connection::Peer),
+    /// The upgrade of one that began on polling.
+    Upgrade(Arc<Connection>, String),
+}
+
+/// Answers 101 and hands the stream to Engine.IO, or refuses.
+pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut request: Request<Body>) -> Response {
+    let headers = request.headers();
+    let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
+    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|_| request.method() == Method::GET) else {
+        return refusal(3);
+    };
+    if version != Some(b"13") {
+        return (StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response();
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    let purpose = match query.sid {
+        None => match doors.admit_handshake(headers, peer) {
+            Ok(seat) => Purpose::New(seat, peer_of(headers, peer, query)),
+            Err(response) => return *response,
+        },
+        Some(sid) => match doors.polling.get(sid) {
+            Some(connection) => Purpose::Upgrade(connection, sid.to_owned()),
+            None => return refusal(1),
+        },
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let doors = doors.clone();
+    doors.plane.clone().spawn(hand_over(doors, upgrade, purpose));
+    let accept = HeaderValue::from_str(&accept).expect("base64 is a valid header");
+    let headers = [
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (CONNECTION, HeaderValue::from_static("Upgrade")),
+        (SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Waits for the bare stream; the request and its buffers are gone by then.
+async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose) {
+    let Ok(Some((tcp, read))) = upgrade.await.map(bare_stream) else { return };
+    let (connection, query) = match purpose {
+        Purpose::New(seat, peer) => {
+            let version = if peer.protocol == EngineIo::V3 { 3 } else { 4 };
+            let connection = Connection::over_websocket(&doors.plane, peer, seat, tcp);
+            (connection, format!("EIO={version}&transport=websocket"))
+        }
+        Purpose::Upgrade(connection, sid) => {
+            if !connection.upgrade(tcp) {
+                return;
+            }
+            let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
+            (connection, format!("EIO={version}&transport=websocket&sid={sid}"))
+        }
+    };
+    let stream = EngineStream::new(connection.clone(), &read);
+    doors.engine.serve_stream(stream, connection, &query);
+}
+
+fn bare_stream(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}

@@ -1,0 +1,242 @@
+//! The catalogue: every event that may be published, and the channels it is in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::priority::Priority;
+
+/// A set of channels, one bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChannelMask(u64);
+
+impl ChannelMask {
+    /// No channel.
+    pub const NONE: Self = Self(0);
+    /// The channel `all`: it stands for the first five and has rooms of its own.
+    pub const ALL: Self = Self(1 << 63);
+
+    /// The channel of a bit.
+    fn bit(index: usize) -> Self {
+        Self(1 << index)
+    }
+
+    /// Both sets together.
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// This set without the other.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the sets share a channel.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether the set has no channel.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What the catalogue knows of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The channels whose subscribers receive it, `all` included where it applies.
+    pub channels: ChannelMask,
+    /// Its priority when neither publisher nor payload says otherwise.
+    pub priority: Priority,
+    /// Field of the payload that identifies what it is about; the scope when there is none.
+    pub entity: Option<Arc<str>>,
+    /// Whether a newer one may replace an older one that waits.
+    pub conflated: bool,
+    /// Whether it is kept for later readers.
+    pub history: bool,
+    /// Whether it goes down, to every socket of its scope.
+    pub down: bool,
+}
+
+/// An event declared beside the built-in ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// Its channel.
+    pub channel: String,
+    /// Its default priority.
+    pub priority: Priority,
+    /// Field of the payload that identifies what it is about.
+    pub entity: Option<String>,
+    /// Whether a newer one may replace an older one that waits.
+    pub conflated: bool,
+    /// Whether it is kept for later readers.
+    pub history: bool,
+}
+
+/// Channels in the order of their bits; the first five are `all`.
+const BUILT_IN_CHANNELS: [&str; 6] = ["kpi", "backlog", "attendance", "alerts", "notifications", "presence"];
+const FIRST_FIVE: u64 = 0b1_1111;
+const PRESENCE: u64 = 0b10_0000;
+
+/// Event, the channel it is in, and whether a newer one may replace it.
+const BUILT_IN_EVENTS: [(&str, &str, bool); 18] = [
+    ("kpi:update", "kpi", true),
+    ("kpi:computed", "kpi", false),
+    ("kpi:alert", "kpi", false),
+    ("backlog:update", "backlog", true),
+    ("backlog:snapshot", "backlog", true),
+    ("backlog:alert", "backlog", false),
+    ("attendance:update", "attendance", true),
+    ("attendance:checkin", "attendance", false),
+    ("attendance:checkout", "attendance", false),
+    ("attendance:alert", "attendance", false),
+    ("alert:triggered", "alerts", false),
+    ("alert:acknowledged", "alerts", false),
+    ("alert:resolved", "alerts", false),
+    ("alert:escalated", "alerts", false),
+    ("system:notification", "notifications", false),
+    ("system:broadcast", "notifications", false),
+    ("system:maintenance", "notifications", false),
+    ("presence:update", "presence", false),
+];
+
+/// Every event that may be published; everything else is refused.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    channels: Vec<String>,
+    events: HashMap<String, EventSpec>,
+}
+
+impl Catalogue {
+    /// The built-in catalogue and what was declared beside it.
+    pub fn new(declared: &[Declared]) -> Self {
+        let mut catalogue = Self { channels: BUILT_IN_CHANNELS.map(String::from).to_vec(), events: HashMap::new() };
+        for (name, channel, conflated) in BUILT_IN_EVENTS {
+            catalogue.declare(&Declared {
+                name: name.into(),
+                channel: channel.into(),
+                priority: Priority::Medium,
+                entity: name.starts_with("alert:").then(|| "alert_id".into()),
+                conflated,
+                history: true,
+            });
+        }
+        for event in declared {
+            catalogue.declare(event);
+        }
+        catalogue
+    }
+
+    fn declare(&mut self, event: &Declared) {
+        let mut channels = self.channel_bit(&event.channel);
+        if event.name.ends_with(":alert") {
+            channels = channels.with(self.channel_bit("alerts"));
+        }
+        if channels.meets(ChannelMask(FIRST_FIVE)) {
+            channels = channels.with(ChannelMask::ALL);
+        }
+        let spec = EventSpec {
+            name: event.name.as_str().into(),
+            channels,
+            priority: event.priority,
+            entity: event.entity.as_deref().map(Arc::from),
+            conflated: event.conflated,
+            history: event.history,
+            down: event.name.starts_with("system:"),
+        };
+        self.events.insert(event.name.clone(), spec);
+    }
+
+    fn channel_bit(&mut self, name: &str) -> ChannelMask {
+        let index = self.channels.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.channels.push(name.to_owned());
+            self.channels.len() - 1
+        });
+        ChannelMask::bit(index)
+    }
+
+    /// The event of this name.
+    pub fn event(&self, name: &str) -> Option<&EventSpec> {
+        self.events.get(name)
+    }
+
+    /// The channel of this name, `all` included.
+    pub fn channel(&self, name: &str) -> Option<ChannelMask> {
+        if name == "all" {
+            return Some(ChannelMask::ALL);
+        }
+        self.channels.iter().position(|known| known == name).map(ChannelMask::bit)
+    }
+
+    /// The channels whose subscribers an event sent out on this channel reaches.
+    pub fn audience_of(&self, name: &str) -> Option<ChannelMask> {
+        let five = ChannelMask(FIRST_FIVE);
+        match self.channel(name)? {
+            ChannelMask::ALL => Some(five.with(ChannelMask::ALL)),
+            channel if channel.meets(five) => Some(channel.with(ChannelMask::ALL)),
+            channel => Some(channel),
+        }
+    }
+
+    /// The names of the channels in a set.
+    pub fn names(&self, mask: ChannelMask) -> impl Iterator<Item = &str> {
+        let all = mask.meets(ChannelMask::ALL).then_some("all");
+        let named = self.channels.iter().enumerate().filter(move |(index, _)| mask.meets(ChannelMask::bit(*index)));
+        named.map(|(_, name)| name.as_str()).chain(all)
+    }
+
+    /// What an implicit subscription covers: every channel but those received only by name.
+    pub fn implicit(&self) -> ChannelMask {
+        let known = self.channels.iter().enumerate().fold(0, |mask, (index, _)| mask | 1 << index);
+        ChannelMask(known & !PRESENCE)
+    }
+
+    /// The channels that a subscription to these replaces in an implicit one.
+    pub fn replaced_by(&self, mask: ChannelMask) -> ChannelMask {
+        if mask.meets(ChannelMask::ALL) { self.implicit() } else { mask }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_of_every_family_are_in_the_alerts_channel_too() {
+        let catalogue = Catalogue::new(&[]);
+        let alerts = catalogue.channel("alerts").expect("a channel");
+        for name in ["kpi:alert", "backlog:alert", "attendance:alert", "alert:triggered"] {
+            assert!(catalogue.event(name).expect("an event").channels.meets(alerts), "{name}");
+        }
+        assert!(!catalogue.event("kpi:update").expect("an event").channels.meets(alerts));
+    }
+
+    #[test]
+    fn all_stands_for_the_first_five_channels() {
+        let catalogue = Catalogue::new(&[Declared {
+            name: "order:shipped".into(),
+            channel: "orders".into(),
+            priority: Priority::High,
+            entity: None,
+            conflated: false,
+            history: true,
+        }]);
+        assert!(catalogue.event("system:notification").expect("an event").channels.meets(ChannelMask::ALL));
+        assert!(!catalogue.event("presence:update").expect("an event").channels.meets(ChannelMask::ALL));
+        let order = catalogue.event("order:shipped").expect("an event");
+        assert!(!order.channels.meets(ChannelMask::ALL));
+        assert!(catalogue.implicit().meets(order.channels));
+        assert!(!catalogue.implicit().meets(catalogue.channel("presence").expect("a channel")));
+        assert_eq!(catalogue.channel("nothing"), None);
+        assert!(catalogue.event("kpi:nothing").is_none());
+    }
+
+    #[test]
+    fn there_are_seventeen_dashboard_events_and_presence() {
+        assert_eq!(Catalogue::new(&[]).events.len(), 18);
+    }
+}

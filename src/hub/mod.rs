@@ -1,0 +1,14 @@
+//! The hub: the one way to publish.
+//!
+//! A publication becomes an entry of the log; the sequencer of its shard
+//! delivers it in offset order; receipts gather who acknowledged. The hub knows
+//! what an event is and where it goes, and never decides who may publish it.
+
+mod publication;
+mod publish;
+mod receipts;
+mod sequencer;
+
+pub use publication::{Publication, Target};
+pub use publish::{Hub, Published};
+pub use receipts::{Acknowledged, Progress, Receipts};

@@ -1,0 +1,128 @@
+//! Publishing: append, wait for the sequencer, answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::publication::Publication;
+use super::receipts::Receipts;
+use super::sequencer;
+use crate::config::Logging;
+use crate::delivery::Directory;
+use crate::events::Catalogue;
+use crate::log::{Audience, Draft, Log, Position};
+use crate::rooms::Id;
+use crate::stats::Counters;
+use crate::wire::WireError;
+
+/// Ack ids that socketioxide never uses: it counts up from 1.
+const FIRST_ACK_ID: u64 = 1 << 40;
+
+/// The hub of one server.
+#[derive(Debug)]
+pub struct Hub {
+    /// Every event there is.
+    pub catalogue: Catalogue,
+    /// Who acknowledged what.
+    pub receipts: Receipts,
+    pub(super) log: Log,
+    pub(super) directory: Arc<Directory>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) logging: Logging,
+    next_ack_id: AtomicU64,
+    next_delivery: AtomicU64,
+}
+
+/// What came of a publication.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Id of the message.
+    pub message_id: String,
+    /// Where it is in the log.
+    pub position: Position,
+    /// Sockets of this node that it was handed to.
+    pub recipients: usize,
+    /// When it was published, in milliseconds since the epoch.
+    pub sent_at_ms: i64,
+}
+
+impl Hub {
+    /// A hub over a log; its sequencers end when `stopping` is cancelled.
+    pub fn start(
+        catalogue: Catalogue,
+        log: Log,
+        directory: Arc<Directory>,
+        counters: Arc<Counters>,
+        logging: Logging,
+        tasks: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Arc<Self> {
+        let hub = Arc::new(Self {
+            catalogue,
+            receipts: Receipts::default(),
+            log,
+            directory,
+            counters,
+            logging,
+            next_ack_id: AtomicU64::new(FIRST_ACK_ID),
+            next_delivery: AtomicU64::new(1),
+        });
+        for shard in 0..hub.log.shards() {
+            tasks.spawn(sequencer::run(hub.clone(), shard, stopping.clone()));
+        }
+        hub
+    }
+
+    /// The entry that a publication becomes; whoever publishes checks its audience first.
+    ///
+    /// # Errors
+    /// If the event or a channel is not known, an id is malformed, or nobody is named.
+    pub fn draft(&self, publication: Publication) -> Result<Draft, WireError> {
+        publication.draft(&self.catalogue, self.next_ack_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Appends an entry and waits until it is handed to its sockets.
+    ///
+    /// # Errors
+    /// If the server stops before that.
+    pub async fn publish(&self, draft: Draft) -> Result<Published, WireError> {
+        if let Some((ack_id, _)) = draft.ack {
+            let organization = draft.audience.scope().map(|scope| scope.organization.clone());
+            self.receipts.open(ack_id, &draft.message_id, organization);
+        }
+        let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
+        let mut shards = match &draft.audience {
+            Audience::Everyone => 0..self.log.shards(),
+            Audience::Scope { scope, .. } => {
+                let shard = self.log.shard_of(Some(&scope.organization));
+                shard..shard + 1
+            }
+        };
+        let first = shards.next().unwrap_or_default();
+        let (report, reported) = oneshot::channel();
+        let mut reports = vec![reported];
+        for shard in shards {
+            let (report, reported) = oneshot::channel();
+            reports.push(reported);
+            self.log.append(shard, draft.clone(), report);
+        }
+        let position = self.log.append(first, draft, report).position.clone();
+        let mut recipients = 0;
+        for reported in reports {
+            recipients += reported.await.map_err(|_| WireError::Stopping)?;
+        }
+        Ok(Published { message_id, position, recipients, sent_at_ms })
+    }
+
+    /// The position of the newest entry of an organization.
+    pub fn head(&self, organization: &Id) -> Position {
+        self.log.head(self.log.shard_of(Some(organization)))
+    }
+
+    pub(super) fn next_delivery(&self) -> u64 {
+        self.next_delivery.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,28 @@
+//! Tiercast: a standalone Socket.IO-compatible real-time server for operations
+//! dashboards.
+//!
+//! # Layout
+//!
+//! Arrows point down: `server -> doors -> session -> hub -> delivery ->
+//! connection`, over services that answer and a vocabulary that does no I/O.
+//! `ARCHITECTURE.md` walks through it; `tests/layering.rs` holds it.
+
+pub mod server;
+
+pub mod doors;
+pub mod session;
+
+pub mod hub;
+
+pub mod connection;
+pub mod delivery;
+pub mod log;
+
+pub mod auth;
+pub mod limits;
+pub mod stats;
+
+pub mod config;
+pub mod events;
+pub mod rooms;
+pub mod wire;

@@ -1,0 +1,10 @@
+//! Limits: seats of the server and of organizations, and message rates.
+//!
+//! Services that answer yes or no and count exactly; what a refusal means is
+//! decided by who asked. A seat frees itself when it is dropped.
+
+mod bucket;
+mod seats;
+
+pub use bucket::Bucket;
+pub use seats::{OrganizationSeats, Seat, Seats};

@@ -1,0 +1,97 @@
+//! Entries: what was published, to whom, and how.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::position::Position;
+use crate::events::{ChannelMask, EventSpec, Facts, Priority};
+use crate::rooms::{Id, Scope};
+
+/// What a publication names beside its scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Users of the organization.
+    pub users: Vec<Id>,
+    /// Sockets, by public id.
+    pub sockets: Vec<String>,
+    /// Rooms, by name.
+    pub rooms: Vec<String>,
+}
+
+/// Who an entry is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every socket of the server.
+    Everyone,
+    /// The sockets of a scope, by the delivery rule, or those of them that are named.
+    Scope {
+        /// The scope.
+        scope: Scope,
+        /// What narrows it, if the publisher named anything; an empty list names nobody.
+        targets: Option<Targets>,
+    },
+}
+
+impl Audience {
+    /// The scope, unless the entry is for everyone.
+    pub fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Everyone => None,
+            Self::Scope { scope, .. } => Some(scope),
+        }
+    }
+}
+
+/// An entry before it has an offset.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Id of the message.
+    pub message_id: String,
+    /// What the catalogue knows of the event.
+    pub event: EventSpec,
+    /// The channels it goes out on: the event's own, or those the publisher named.
+    pub channels: ChannelMask,
+    /// Who it is for.
+    pub audience: Audience,
+    /// Sockets that are left out, by public id.
+    pub except: Vec<String>,
+    /// Its priority.
+    pub priority: Priority,
+    /// Ack id on the wire and time to acknowledge in milliseconds, if acknowledgement is required.
+    pub ack: Option<(u64, u64)>,
+    /// The payload, byte for byte.
+    pub payload: Box<RawValue>,
+    /// What filters look at.
+    pub facts: Facts,
+    /// When it was published, in milliseconds since the epoch.
+    pub published_at_ms: i64,
+    /// The same moment on the monotonic clock.
+    pub started: Instant,
+}
+
+/// An entry of the log.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it is.
+    pub position: Position,
+    /// What it is.
+    pub draft: Draft,
+    report: Mutex<Option<oneshot::Sender<usize>>>,
+}
+
+impl Entry {
+    /// An entry whose delivery is reported to `report`.
+    pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<usize>) -> Self {
+        Self { position, draft, report: Mutex::new(Some(report)) }
+    }
+
+    /// Tells whoever published the entry how many sockets it was handed to.
+    pub fn report(&self, recipients: usize) {
+        if let Some(report) = self.report.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            report.send(recipients).ok();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The log: everything published is first an entry here.
+//!
+//! An entry gets an offset in its shard; sequencers, and later history, replay
+//! and receipts, read the same log. The store behind it keeps a bounded ring in
+//! memory.
+
+mod entry;
+mod memory;
+mod position;
+
+pub use entry::{Audience, Draft, Entry, Targets};
+pub use memory::{Batch, Log};
+pub use position::Position;

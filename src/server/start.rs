@@ -1,0 +1,160 @@
+//! Start-up, in the order things happen.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept;
+use crate::config::Config;
+use crate::connection::{Plane, Settings};
+use crate::delivery::Directory;
+use crate::doors::{self, Doors, Engine};
+use crate::events::{Catalogue, Declared};
+use crate::hub::Hub;
+use crate::limits::OrganizationSeats;
+use crate::log::Log;
+use crate::session::{Services, Sessions};
+use crate::stats::Counters;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    pub(super) doors: Arc<Doors>,
+    pub(super) tasks: TaskTracker,
+    /// Cancelled when nothing new is let in any more.
+    pub(super) closing: CancellationToken,
+    /// Cancelled when everything ends.
+    pub(super) stopping: CancellationToken,
+}
+
+/// How much a server holds; all of it is zero at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// Seats of the server that are taken.
+    pub connections: usize,
+    /// Sockets.
+    pub sockets: usize,
+    /// Sockets that are authenticated.
+    pub sessions_authenticated: usize,
+    /// Rooms with members.
+    pub rooms: usize,
+    /// Namespaces beside the main one.
+    pub namespaces: usize,
+    /// Seats of organizations that are taken.
+    pub seats: usize,
+}
+
+impl Server {
+    /// Starts everything and serves on the listener.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub async fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
+        let bound = listener.local_addr()?;
+        let config = Arc::new(config);
+        let tasks = TaskTracker::new();
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+
+        let counters = Arc::new(Counters::default());
+        let directory = Arc::new(Directory::default());
+        let catalogue = catalogue(&config);
+        let hub = Hub::start(
+            catalogue,
+            Log::new(&config.log),
+            directory.clone(),
+            counters.clone(),
+            config.logging.clone(),
+            &tasks,
+            &stopping,
+        );
+        let seats = Arc::new(OrganizationSeats::new(config.limits.max_connections_per_org));
+        let services = Services {
+            config: config.clone(),
+            hub: hub.clone(),
+            directory: directory.clone(),
+            seats: seats.clone(),
+            counters: counters.clone(),
+            tasks: tasks.clone(),
+        };
+        let sessions = Sessions::start(services, &stopping);
+        let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
+        let engine = Engine::new(&config, &directory, &tasks);
+        sessions.mount(engine.io());
+        plane.attach(sessions.clone(), Arc::new(engine.clone()));
+        let doors =
+            Doors::new(config.clone(), bound, sessions, hub.clone(), directory.clone(), seats, counters, plane, engine);
+
+        tasks.spawn(clean_rooms(directory, config.limits.room_cleanup_interval_ms, stopping.clone()));
+        if config.doors.demo.enabled {
+            tasks.spawn(doors::run_demo(hub, config.doors.demo.clone(), closing.clone()));
+        }
+        tasks.spawn(accept::run(listener, doors::router(&doors), config, tasks.clone(), closing.clone()));
+        Ok(Self { doors, tasks, closing, stopping })
+    }
+
+    /// Address the server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.doors.bound
+    }
+
+    /// How much the server holds.
+    pub fn census(&self) -> Census {
+        let doors = &self.doors;
+        Census {
+            connections: doors.seats.taken(),
+            sockets: doors.sessions.count(),
+            sessions_authenticated: doors.sessions.authenticated(),
+            rooms: doors.directory.rooms().len(),
+            namespaces: doors.directory.dynamic_namespaces(),
+            seats: doors.organization_seats.by_organization().iter().map(|(_, taken)| taken).sum(),
+        }
+    }
+}
+
+fn catalogue(config: &Config) -> Catalogue {
+    let declared: Vec<Declared> = config
+        .events
+        .custom
+        .iter()
+        .map(|event| Declared {
+            name: event.name.clone(),
+            channel: event.channel.clone(),
+            priority: event.priority,
+            entity: event.entity.clone(),
+            conflated: event.conflated,
+            history: event.history,
+        })
+        .collect();
+    Catalogue::new(&declared)
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    Settings {
+        hard_limit_bytes: config.outbox.hard_limit_bytes,
+        write_stall_timeout: Duration::from_millis(config.outbox.write_stall_timeout_ms),
+        max_message_bytes: limits.max_message_size_bytes,
+        max_frame_bytes: limits.max_message_size_bytes.saturating_mul(4),
+        packets_per_second: limits.rate_limit_messages_per_second.saturating_mul(4),
+    }
+}
+
+/// Forgets empty rooms now and then, until `stopping` is cancelled.
+async fn clean_rooms(directory: Arc<Directory>, interval_ms: u64, stopping: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_millis(interval_ms.max(1)));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        let gone = directory.clean();
+        if gone > 0 {
+            tracing::debug!(gone, "empty rooms forgotten");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Stopping: clients are told, what is under way ends, and clients come back elsewhere.
+
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::to_raw_value;
+
+use super::start::Server;
+use crate::hub::Publication;
+use crate::rooms::ScopeFields;
+
+impl Server {
+    /// Stops within the grace period: nobody new is let in, `system:maintenance` goes out, transports
+    /// close without a Socket.IO DISCONNECT so that clients reconnect by themselves, every task ends.
+    pub async fn stop(self) {
+        let grace = Duration::from_millis(self.doors.config.server.shutdown_grace_ms);
+        self.doors.stop();
+        if tokio::time::timeout(grace, self.drain()).await.is_err() {
+            tracing::warn!("the grace period is over before everything has ended");
+        }
+        for connection in self.doors.polling_connections() {
+            connection.cut();
+        }
+        self.stopping.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace.max(Duration::from_secs(1)), self.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "some tasks did not end");
+        }
+    }
+
+    async fn drain(&self) {
+        self.announce().await;
+        // What is being published is answered before transports close.
+        self.closing.cancel();
+        self.doors.sessions.retire_all();
+        while self.doors.sessions.count() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn announce(&self) {
+        let Ok(payload) = to_raw_value(&json!({ "message": "Server shutting down" })) else { return };
+        let publication = Publication::new("system:maintenance", payload, ScopeFields::default());
+        let Ok(draft) = self.doors.hub.draft(publication) else { return };
+        if let Err(error) = self.doors.hub.publish(draft).await {
+            tracing::warn!(%error, "clients could not be told");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `ack`: a client acknowledges a message by its id.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::session::Session;
+use crate::wire::WireError;
+
+#[derive(Deserialize)]
+struct Acknowledgement {
+    message_id: String,
+}
+
+/// Records the receipt; a message that is not known, or no longer, is no fault of the client's.
+pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
+    let sessions = session.sessions().ok_or(WireError::Stopping)?;
+    session.as_identified("ack", |_| {
+        let ack: Acknowledgement =
+            serde_json::from_str(argument).map_err(|error| WireError::malformed("ack", error))?;
+        sessions.services.hub.receipts.acknowledge_message(&ack.message_id, session.recipient.id.clone());
+        Ok(None)
+    })
+}

@@ -1,0 +1,205 @@
+//! Admission: from a CONNECT to a session.
+//!
+//! The handlers are socketioxide's traits, implemented instead of closures:
+//! closures would each be spawned as a task, which loses the order of events
+//! and those sent right after CONNECT.
+
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler};
+use socketioxide::socket::{DisconnectReason, Socket};
+use socketioxide_core::Value;
+
+use super::event;
+use super::queue::{Incoming, Pushed};
+use super::session::Session;
+use super::sessions::Sessions;
+use super::subscribe;
+use crate::auth::{Credentials, Identity};
+use crate::connection::Connection;
+use crate::delivery::{Interest, Recipient, RoomAdapter};
+use crate::rooms::{Scope, parse_namespace};
+use crate::wire::{PublicId, WireError, now_iso};
+
+/// Receives the sockets of a namespace.
+#[derive(Debug, Clone)]
+pub struct Reception {
+    sessions: Arc<Sessions>,
+}
+
+/// Distinguishes our handlers from socketioxide's closures.
+#[derive(Debug)]
+pub struct Ours;
+
+impl Reception {
+    pub(super) fn new(sessions: &Arc<Sessions>) -> Self {
+        Self { sessions: sessions.clone() }
+    }
+}
+
+impl ConnectHandler<RoomAdapter, Ours> for Reception {
+    fn call_middleware<'a>(
+        &'a self,
+        socket: Arc<Socket<RoomAdapter>>,
+        auth: &'a Option<Value>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+        let admitted = self.sessions.admit(&socket, auth.as_ref());
+        Box::pin(std::future::ready(admitted.map_err(|error| {
+            self.sessions.services.counters.error(&error.to_string());
+            Box::new(error.connect_error()) as Box<dyn Display + Send>
+        })))
+    }
+
+    fn call(&self, socket: Arc<Socket<RoomAdapter>>, _auth: Option<Value>) {
+        self.sessions.welcome(&socket);
+    }
+}
+
+impl Sessions {
+    /// The connect middleware: whoever passes has a session, and loses no event sent early.
+    fn admit(self: &Arc<Self>, socket: &Arc<Socket<RoomAdapter>>, auth: Option<&Value>) -> Result<(), WireError> {
+        let connection = connection_of(socket).ok_or(WireError::Internal)?;
+        connection.set_sid(socket.id);
+        let namespace = socket.ns();
+        let scope = scope_of(namespace);
+        let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
+        let scope = scope?;
+        let limit = self.config().limits.max_namespaces_per_connection;
+        if connection.namespaces() >= limit && !connection.has_entered(namespace) {
+            return Err(WireError::TooManyNamespaces(limit));
+        }
+        let credentials = match auth.and_then(Value::as_str) {
+            Some(auth) => Credentials::read(auth)?,
+            None => Credentials::default(),
+        };
+        let identity = identify(&credentials, namespace, scope.as_ref())?;
+        let forms = credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms);
+
+        let channels = credentials.channels()?;
+
+        let id = PublicId::fresh();
+        let rooms = self.services.directory.namespace(namespace).ok_or(WireError::Internal)?;
+        connection.enter(namespace, id.clone());
+        let recipient = Recipient::new(id, socket.id, connection, rooms, Interest::none(forms));
+        let session = Session::new(self, Arc::new(recipient), scope);
+        let exit = Exit(session.clone());
+        if let Some(visit) = visit {
+            visit.stay();
+        }
+        self.insert(session.clone());
+        if let Some(identity) = identity {
+            session.identify(identity)?;
+        }
+        if session.scope.is_some() {
+            subscribe::in_namespace(&session, channels)?;
+        }
+        socket.on_fallback(Listener(session));
+        socket.on_disconnect(exit);
+        Ok(())
+    }
+
+    /// The connect handler: the socket can be answered from here on.
+    fn welcome(self: &Arc<Self>, socket: &Arc<Socket<RoomAdapter>>) {
+        let Some(connection) = connection_of(socket) else { return };
+        let id = connection.public_id(socket.ns());
+        let Some(session) = id.and_then(|id| self.get(id.as_str())) else { return };
+        // A namespace may be swept while a socket is on its way in: what is sent to it there is lost in silence.
+        let known = self.io().of(socket.ns()).is_some_and(|namespace| namespace.get_socket(socket.id).is_some());
+        if !known {
+            return connection.cut();
+        }
+        if !session.enter() {
+            return;
+        }
+        let recipient = &session.recipient;
+        let config = self.config();
+        recipient.emit(
+            "connected",
+            &serde_json::json!({
+                "socket_id": recipient.id,
+                "server_time": now_iso(),
+                "recovered": false,
+                "forms": recipient.interest().forms,
+                "client": config.client,
+            }),
+        );
+        if session.identity().is_none() && config.auth.auth_required {
+            self.deadlines.add(&session);
+        }
+        if config.logging.log_connection_events {
+            let transport = recipient.connection.transport();
+            tracing::info!(socket_id = %recipient.id, namespace = recipient.namespace(), transport, "socket entered");
+        }
+        if session.queue.release() == Pushed::StartWorker {
+            self.services.tasks.spawn(event::work(session));
+        }
+    }
+}
+
+fn connection_of(socket: &Socket<RoomAdapter>) -> Option<Arc<Connection>> {
+    socket.req_parts().extensions.get::<Arc<Connection>>().cloned()
+}
+
+fn scope_of(namespace: &str) -> Result<Option<Scope>, WireError> {
+    if namespace == "/" {
+        return Ok(None);
+    }
+    parse_namespace(namespace).map(Some).ok_or_else(|| WireError::UnknownNamespace(namespace.to_owned()))
+}
+
+/// Who the handshake says the socket is; a namespace of the tree lets nobody in without.
+fn identify(credentials: &Credentials, namespace: &str, scope: Option<&Scope>) -> Result<Option<Identity>, WireError> {
+    if credentials.is_empty() {
+        return match scope {
+            Some(_) => Err(WireError::NamespaceNeedsCredentials(namespace.to_owned())),
+            None => Ok(None),
+        };
+    }
+    let identity = credentials.trusted()?;
+    match scope {
+        Some(scope) if !identity.claims.overlap(scope) => {
+            Err(WireError::OutsideClaims(format!("namespace {namespace:?}")))
+        }
+        _ => Ok(Some(identity)),
+    }
+}
+
+/// Takes every event of a socket into its session's queue, in the order sent.
+#[derive(Debug)]
+struct Listener(Arc<Session>);
+
+impl MessageHandler<RoomAdapter, Ours> for Listener {
+    fn call(&self, _: Arc<Socket<RoomAdapter>>, value: Value, ack_id: Option<i64>) {
+        event::arrive(&self.0, Incoming { value, ack_id });
+    }
+}
+
+/// Ends the session with its socket, also when the socket is dropped before it was let in.
+#[derive(Debug)]
+struct Exit(Arc<Session>);
+
+impl DisconnectHandler<RoomAdapter, Ours> for Exit {
+    /// Not spawned, unlike socketioxide's closures: a CONNECT that follows finds the place free.
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket<RoomAdapter>>,
+        reason: DisconnectReason,
+        defer: fn(Arc<Socket<RoomAdapter>>),
+    ) {
+        self.0.exit(&reason.to_string());
+        defer(socket);
+        let connection = &self.0.recipient.connection;
+        // Only a swept namespace ends a socket that nobody dismissed: its client must learn of it.
+        if reason == DisconnectReason::ServerNSDisconnect && !connection.is_dismissed() {
+            connection.cut();
+        }
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.0.exit("never let in");
+    }
+}

@@ -1,0 +1,141 @@
+//! Events of a socket: taken in, handled in order, refused with the reason.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
+use socketioxide_core::Value;
+
+use super::queue::{Incoming, Pushed};
+use super::session::Session;
+use super::{ack, authenticate, message, ping, subscribe, unsubscribe};
+use crate::wire::WireError;
+
+/// An event's name and its first argument; `null` when it has none.
+struct Call<'a> {
+    name: String,
+    argument: &'a str,
+}
+
+/// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
+pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
+    let Some(sessions) = session.sessions() else { return };
+    let config = sessions.config();
+    session.touch();
+    sessions.services.counters.received();
+    let size = incoming.value.len();
+    let is_ack = incoming.value.as_str().is_some_and(|text| text.starts_with("[\"ack\""));
+    if config.logging.log_all_messages {
+        tracing::info!(socket_id = %session.recipient.id, size, "message");
+    }
+    let bucket = if is_ack { &session.acks } else { &session.messages };
+    if !bucket.take() {
+        if !session.patience.take() {
+            tracing::warn!(socket_id = %session.recipient.id, "cut: keeps on over its rate");
+            return session.recipient.connection.dismiss();
+        }
+        return refuse(session, &incoming, &WireError::RateLimited(config.limits.rate_limit_messages_per_second));
+    }
+    if size > config.limits.max_message_size_bytes {
+        let limit = config.limits.max_message_size_bytes;
+        return refuse(session, &incoming, &WireError::TooLarge { size, limit });
+    }
+    let ack_id = incoming.ack_id;
+    match session.queue.push(incoming) {
+        Pushed::Waiting => {}
+        Pushed::StartWorker => {
+            sessions.services.tasks.spawn(work(session.clone()));
+        }
+        Pushed::Full => {
+            let refused = Incoming { value: Value::Str("[]".into(), None), ack_id };
+            refuse(session, &refused, &WireError::QueueFull(session.queue.limit()));
+        }
+    }
+}
+
+/// Handles what waits, one event after another.
+pub(super) async fn work(session: Arc<Session>) {
+    while let Some(incoming) = session.queue.next() {
+        handle(&session, &incoming);
+        // A long queue must not keep the other sockets of this thread waiting.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn handle(session: &Arc<Session>, incoming: &Incoming) {
+    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
+    let Some(call) = read(text) else {
+        return refuse(
+            session,
+            incoming,
+            &WireError::malformed("event", "must be a JSON array that begins with a name"),
+        );
+    };
+    if let Value::Str(_, Some(attachments)) = &incoming.value
+        && !attachments.is_empty()
+    {
+        return refuse(session, incoming, &WireError::Binary(call.name));
+    }
+    let result = match call.name.as_str() {
+        "authenticate" => authenticate::handle(session, call.argument),
+        "subscribe" | "client:subscribe" => subscribe::handle(session, call.argument),
+        "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
+        "client:ping" => ping::handle(session, call.argument, incoming.ack_id.is_some()),
+        "message" => message::handle(session, call.argument),
+        "ack" => ack::handle(session, call.argument),
+        _ => unknown(session, &call.name),
+    };
+    match (result, incoming.ack_id) {
+        (Ok(Some(answer)), Some(ack_id)) => {
+            session.recipient.answer(ack_id, &answer);
+        }
+        // Every event with an ack id is answered, or a client that queues its events waits for ever.
+        (Ok(None), Some(ack_id)) => {
+            session.recipient.answer(ack_id, &json!({ "success": true }));
+        }
+        (Ok(_), None) => {}
+        (Err(error), _) => refuse(session, incoming, &error),
+    }
+}
+
+fn unknown(session: &Session, name: &str) -> Result<Option<Json>, WireError> {
+    let shown: String = name.chars().take(64).collect();
+    session.as_identified(&shown, |_| Err(WireError::UnknownEvent(shown.clone())))
+}
+
+fn read(text: &str) -> Option<Call<'_>> {
+    // Borrowed and not looked into: a payload can be as deep as it likes.
+    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let name = serde_json::from_str(parts.first()?.get()).ok()?;
+    Some(Call { name, argument: parts.get(1).map_or("null", |part| part.get()) })
+}
+
+/// Tells the client why: in the failing ack, if it waits for one, and as the event `error`.
+fn refuse(session: &Session, incoming: &Incoming, error: &WireError) {
+    if let Some(sessions) = session.sessions() {
+        sessions.services.counters.error(&error.to_string());
+    }
+    if let Some(ack_id) = incoming.ack_id {
+        session.recipient.answer(ack_id, &failure(session, incoming, error));
+    }
+    // A flood is answered once a message, not twice.
+    let flood = matches!(error, WireError::RateLimited(_) | WireError::QueueFull(_));
+    if incoming.ack_id.is_none() || !flood {
+        session.recipient.emit("error", &error.event());
+    }
+}
+
+/// The failing ack: of `subscribe` and `authenticate` with the fields their clients read.
+fn failure(session: &Session, incoming: &Incoming, error: &WireError) -> Json {
+    let mut failure = json!({ "success": false, "code": error.code(), "message": error.to_string() });
+    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
+    let named = |names: &[&str]| names.iter().any(|name| text.starts_with(&format!("[\"{name}\"")));
+    if named(&["authenticate"]) {
+        failure["socket_id"] = json!(session.recipient.id);
+    }
+    if named(&["subscribe", "client:subscribe"]) {
+        failure["subscribed_channels"] = json!([]);
+        failure["subscription_id"] = json!("");
+    }
+    failure
+}

@@ -1,0 +1,25 @@
+//! Sessions: the life of a socket in a namespace, from its CONNECT to its exit.
+//!
+//! Whoever passes [`Sessions::admit`] has a session; its events are handled one
+//! after another, in the order sent; whatever ends the socket ends in
+//! `Session::exit`. A session decides what its socket may do, and never touches
+//! bytes.
+
+mod ack;
+mod admit;
+mod authenticate;
+mod deadlines;
+mod event;
+mod listing;
+mod message;
+mod namespaces;
+mod ping;
+mod queue;
+mod session;
+mod sessions;
+mod subscribe;
+mod unsubscribe;
+
+pub use admit::Reception;
+pub use listing::ConnectionView;
+pub use sessions::{Services, Sessions};

@@ -1,0 +1,142 @@
+//! The events of one socket, in the order sent, one at a time.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use socketioxide_core::Value;
+
+/// An event as it came.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// `["name", …]`, and its attachments.
+    pub(super) value: Value,
+    /// Under which the client wants an answer.
+    pub(super) ack_id: Option<i64>,
+}
+
+/// A bounded queue with at most one task that works through it.
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    waiting: VecDeque<Incoming>,
+    worker: Worker,
+}
+
+/// Who works through the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worker {
+    /// Nobody may yet: the socket cannot be answered before it is let in.
+    Held,
+    /// Nobody has to.
+    Idle,
+    /// A task.
+    Busy,
+    /// Nobody will any more.
+    Closed,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It waits.
+    Waiting,
+    /// It waits, and the caller has to start a worker.
+    StartWorker,
+    /// There is no room for it.
+    Full,
+}
+
+impl Queue {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { inner: Mutex::new(Inner { waiting: VecDeque::new(), worker: Worker::Held }), limit }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes an event in.
+    pub(super) fn push(&self, incoming: Incoming) -> Pushed {
+        let mut inner = self.lock();
+        if inner.worker == Worker::Closed {
+            return Pushed::Waiting;
+        }
+        if inner.waiting.len() >= self.limit {
+            return Pushed::Full;
+        }
+        inner.waiting.push_back(incoming);
+        inner.start()
+    }
+
+    /// The socket is let in: what waits may be worked through.
+    pub(super) fn release(&self) -> Pushed {
+        let mut inner = self.lock();
+        if inner.worker == Worker::Held {
+            inner.worker = Worker::Idle;
+        }
+        inner.start()
+    }
+
+    /// The next event for the worker; none means that it is done.
+    pub(super) fn next(&self) -> Option<Incoming> {
+        let mut inner = self.lock();
+        let next = inner.waiting.pop_front();
+        if next.is_none() {
+            inner.waiting = VecDeque::new();
+            if inner.worker == Worker::Busy {
+                inner.worker = Worker::Idle;
+            }
+        }
+        next
+    }
+
+    /// Nothing more is worked through.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        inner.worker = Worker::Closed;
+        inner.waiting = VecDeque::new();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn start(&mut self) -> Pushed {
+        if self.worker == Worker::Idle && !self.waiting.is_empty() {
+            self.worker = Worker::Busy;
+            return Pushed::StartWorker;
+        }
+        Pushed::Waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Incoming {
+        Incoming { value: Value::Str("[]".into(), None), ack_id: None }
+    }
+
+    #[test]
+    fn events_wait_until_the_socket_is_let_in_and_one_worker_takes_them() {
+        let queue = Queue::new(2);
+        assert_eq!(queue.push(event()), Pushed::Waiting);
+        assert_eq!(queue.release(), Pushed::StartWorker);
+        assert_eq!(queue.push(event()), Pushed::Waiting);
+        assert_eq!(queue.push(event()), Pushed::Full);
+        assert!(queue.next().is_some() && queue.next().is_some() && queue.next().is_none());
+        assert_eq!(queue.push(event()), Pushed::StartWorker);
+        queue.close();
+        assert!(queue.next().is_none());
+        assert_eq!(queue.push(event()), Pushed::Waiting);
+        assert!(queue.next().is_none());
+    }
+}

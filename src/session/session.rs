@@ -1,0 +1,172 @@
+//! One session: what the server knows of a socket.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::queue::Queue;
+use super::sessions::Sessions;
+use crate::auth::Identity;
+use crate::config::Implicit;
+use crate::delivery::Recipient;
+use crate::events::ChannelMask;
+use crate::limits::Bucket;
+use crate::rooms::Scope;
+use crate::wire::{WireError, now_ms};
+
+/// A client may be refused for this many seconds' worth of messages before it is cut.
+const PATIENCE_SECONDS: u32 = 10;
+
+/// The session of a socket in a namespace.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) sessions: Weak<Sessions>,
+    pub(super) recipient: Arc<Recipient>,
+    /// The scope that its namespace stands for; none in the main namespace.
+    pub(super) scope: Option<Scope>,
+    pub(super) opened_at_ms: i64,
+    pub(super) queue: Queue,
+    /// Messages the socket may send.
+    pub(super) messages: Bucket,
+    /// Acknowledgements it may send.
+    pub(super) acks: Bucket,
+    /// Refusals before it is cut.
+    pub(super) patience: Bucket,
+    active_at_ms: AtomicI64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    identity: Option<Identity>,
+    /// Whether the socket is gone: nothing may be joined or taken for it any more.
+    exited: bool,
+}
+
+impl Session {
+    pub(super) fn new(sessions: &Arc<Sessions>, recipient: Arc<Recipient>, scope: Option<Scope>) -> Arc<Self> {
+        let limits = &sessions.config().limits;
+        let rate = limits.rate_limit_messages_per_second;
+        Arc::new(Self {
+            sessions: Arc::downgrade(sessions),
+            recipient,
+            scope,
+            opened_at_ms: now_ms(),
+            queue: Queue::new(limits.max_queued_events),
+            messages: Bucket::new(rate, rate),
+            acks: Bucket::new(rate.saturating_mul(4), rate.saturating_mul(4)),
+            patience: Bucket::new(rate, rate.saturating_mul(PATIENCE_SECONDS)),
+            active_at_ms: AtomicI64::new(now_ms()),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn sessions(&self) -> Option<Arc<Sessions>> {
+        self.sessions.upgrade()
+    }
+
+    /// Who the socket is, once that is established.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.lock().identity.clone()
+    }
+
+    /// The socket has said something.
+    pub(super) fn touch(&self) {
+        self.active_at_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn active_at_ms(&self) -> i64 {
+        self.active_at_ms.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn idle_for(&self) -> Duration {
+        Duration::from_millis(u64::try_from(now_ms() - self.active_at_ms()).unwrap_or_default())
+    }
+
+    /// Lets the socket receive, unless it is gone already.
+    pub(super) fn enter(&self) -> bool {
+        let state = self.lock();
+        if let (false, Some(sessions)) = (state.exited, self.sessions()) {
+            sessions.services.directory.insert(self.recipient.clone());
+            return true;
+        }
+        false
+    }
+
+    /// Makes the socket somebody: takes a seat, joins rooms, begins to receive.
+    ///
+    /// # Errors
+    /// If it already is somebody else, or the organization is full.
+    pub(super) fn identify(&self, identity: Identity) -> Result<(), WireError> {
+        let sessions = self.sessions().ok_or(WireError::Stopping)?;
+        let mut state = self.lock();
+        if state.exited {
+            return Err(WireError::Stopping);
+        }
+        if let Some(present) = &state.identity {
+            let same = present.user == identity.user && present.organization == identity.organization;
+            return if same { Ok(()) } else { Err(WireError::IdentityMismatch) };
+        }
+        let seats = &sessions.services.seats;
+        if !seats.take(&identity.organization, self.recipient.connection.key()) {
+            return Err(WireError::OrganizationFull(seats.limit()));
+        }
+        let implicit = match (self.scope.is_some(), sessions.config().subscriptions.implicit) {
+            (true, _) | (_, Implicit::None) => ChannelMask::NONE,
+            _ => sessions.services.hub.catalogue.implicit(),
+        };
+        self.recipient.change(|interest| {
+            interest.identity = Some((identity.organization.clone(), identity.user.clone()));
+            interest.claims = match &self.scope {
+                Some(scope) => identity.claims.within(scope),
+                None => identity.claims.clone(),
+            };
+            interest.implicit = implicit;
+        });
+        state.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Runs `change` for an authenticated socket that is not gone.
+    ///
+    /// # Errors
+    /// If the socket is not authenticated, or gone; what `change` returns.
+    pub(super) fn as_identified<T>(
+        &self,
+        what: &str,
+        change: impl FnOnce(&Identity) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let state = self.lock();
+        if state.exited {
+            return Err(WireError::Stopping);
+        }
+        let identity = state.identity.as_ref().ok_or_else(|| WireError::NotAuthenticated(what.to_owned()))?;
+        change(identity)
+    }
+
+    /// The only exit: whatever ended the socket, its seat, rooms and names are free again.
+    pub(super) fn exit(&self, reason: &str) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.exited, true) {
+            return;
+        }
+        self.recipient.connection.leave(&self.recipient.id);
+        self.queue.close();
+        let Some(sessions) = self.sessions() else { return };
+        sessions.services.directory.remove(&self.recipient);
+        if let Some(identity) = &state.identity {
+            sessions.services.seats.release(&identity.organization, self.recipient.connection.key());
+        }
+        sessions.remove(&self.recipient.id);
+        if self.scope.is_some() {
+            sessions.namespaces.leave(self.recipient.namespace());
+        }
+        if sessions.config().logging.log_connection_events {
+            tracing::info!(socket_id = %self.recipient.id, reason, "socket left");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,149 @@
+//! All sessions of a server, and what they share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use socketioxide::SocketIo;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admit::Reception;
+use super::deadlines::Deadlines;
+use super::namespaces::Namespaces;
+use super::session::Session;
+use crate::config::Config;
+use crate::connection::{Connection, Intake};
+use crate::delivery::{Directory, RoomAdapter};
+use crate::hub::Hub;
+use crate::limits::OrganizationSeats;
+use crate::rooms::NAMESPACE_PATTERNS;
+use crate::stats::Counters;
+use crate::wire::PublicId;
+
+/// What sessions are built on.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Where events are published and acknowledged.
+    pub hub: Arc<Hub>,
+    /// Who receives.
+    pub directory: Arc<Directory>,
+    /// How many connections each organization holds.
+    pub seats: Arc<OrganizationSeats>,
+    /// What operators read.
+    pub counters: Arc<Counters>,
+    /// Every task of the server.
+    pub tasks: TaskTracker,
+}
+
+/// The sessions of one server.
+#[derive(Debug)]
+pub struct Sessions {
+    pub(super) services: Services,
+    pub(super) namespaces: Namespaces,
+    pub(super) deadlines: Deadlines,
+    live: RwLock<HashMap<PublicId, Arc<Session>>>,
+    io: OnceLock<SocketIo<RoomAdapter>>,
+}
+
+impl Sessions {
+    /// No sessions yet; their clocks end when `stopping` is cancelled.
+    pub fn start(services: Services, stopping: &CancellationToken) -> Arc<Self> {
+        let sessions = Arc::new(Self {
+            services,
+            namespaces: Namespaces::default(),
+            deadlines: Deadlines::default(),
+            live: RwLock::default(),
+            io: OnceLock::new(),
+        });
+        let tasks = &sessions.services.tasks;
+        tasks.spawn(super::deadlines::run(sessions.clone(), stopping.clone()));
+        tasks.spawn(super::namespaces::run(sessions.clone(), stopping.clone()));
+        if sessions.services.config.limits.idle_timeout_ms > 0 {
+            tasks.spawn(dismiss_idle(sessions.clone(), stopping.clone()));
+        }
+        sessions
+    }
+
+    /// Receives the sockets of the main namespace and of those that mirror the tree.
+    pub fn mount(self: &Arc<Self>, io: &SocketIo<RoomAdapter>) {
+        self.io.set(io.clone()).ok();
+        io.ns("/", Reception::new(self));
+        for pattern in NAMESPACE_PATTERNS {
+            io.dyn_ns(pattern, Reception::new(self)).expect("the patterns do not overlap");
+        }
+    }
+
+    pub(super) fn io(&self) -> &SocketIo<RoomAdapter> {
+        self.io.get().expect("a socket comes only after the namespaces are mounted")
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.services.config
+    }
+
+    pub(super) fn insert(&self, session: Arc<Session>) {
+        self.live.write().unwrap_or_else(PoisonError::into_inner).insert(session.recipient.id.clone(), session);
+    }
+
+    pub(super) fn remove(&self, id: &PublicId) {
+        self.live.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Session>> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many sockets there are.
+    pub fn count(&self) -> usize {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How many of them are authenticated.
+    pub fn authenticated(&self) -> usize {
+        self.all().iter().filter(|session| session.identity().is_some()).count()
+    }
+
+    /// Ends a socket's connection for good; false if there is no such socket.
+    pub fn dismiss(&self, id: &str) -> bool {
+        self.get(id).map(|session| session.recipient.connection.dismiss()).is_some()
+    }
+
+    /// Closes every connection without a DISCONNECT, so that clients come back.
+    pub fn retire_all(&self) {
+        for session in self.all() {
+            session.recipient.connection.retire();
+        }
+    }
+}
+
+impl Intake for Sessions {
+    fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64) {
+        if let Some(id) = connection.public_id(namespace) {
+            self.services.hub.receipts.acknowledge(ack_id, id);
+        }
+    }
+}
+
+/// Cuts sockets that have said nothing for too long, until `stopping` is cancelled.
+async fn dismiss_idle(sessions: Arc<Sessions>, stopping: CancellationToken) {
+    let timeout = Duration::from_millis(sessions.config().limits.idle_timeout_ms);
+    let mut tick = tokio::time::interval((timeout / 4).max(Duration::from_millis(10)));
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        for session in sessions.all() {
+            if session.idle_for() >= timeout {
+                session.recipient.connection.cut();
+            }
+        }
+    }
+}

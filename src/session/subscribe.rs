@@ -1,0 +1,155 @@
+//! `subscribe`: a socket asks for channels at a scope.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::session::Session;
+use super::sessions::Sessions;
+use crate::auth::{Claims, Identity};
+use crate::config::Implicit;
+use crate::delivery::{Interest, Subscription};
+use crate::events::{ChannelMask, Filters};
+use crate::rooms::{Scope, ScopeFields, channel_room};
+use crate::wire::{WireError, fresh_subscription_id};
+
+/// Most channels one request may name.
+const MAX_CHANNELS: usize = 64;
+
+#[derive(Deserialize)]
+struct Request {
+    channels: Vec<String>,
+    #[serde(flatten)]
+    scope: ScopeFields,
+    #[serde(default)]
+    filters: Option<Filters>,
+}
+
+/// Answers `{success, subscribed_channels, subscription_id, rooms, position, message}`.
+pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
+    let sessions = session.sessions().ok_or(WireError::Stopping)?;
+    session
+        .as_identified("subscribe", |identity| {
+            let request: Request =
+                serde_json::from_str(argument).map_err(|error| WireError::malformed("subscribe", error))?;
+            subscribe(session, &sessions, identity, request)
+        })
+        .map(Some)
+}
+
+/// Subscribes a socket to these channels of what its namespace stands for.
+pub(super) fn in_namespace(session: &Session, channels: Vec<String>) -> Result<(), WireError> {
+    let sessions = session.sessions().ok_or(WireError::Stopping)?;
+    let request = Request { channels, scope: ScopeFields::default(), filters: None };
+    session.as_identified("subscribe", |identity| subscribe(session, &sessions, identity, request)).map(|_| ())
+}
+
+fn subscribe(
+    session: &Session,
+    sessions: &Sessions,
+    identity: &Identity,
+    request: Request,
+) -> Result<Value, WireError> {
+    let channels = channels(sessions, &request.channels)?;
+    let asked = scope(session, identity, &request.scope)?;
+    let claims = session.recipient.interest().claims.clone();
+    let scopes = narrow(&claims, &asked)?;
+    let id = fresh_subscription_id();
+    let wanted: Vec<Subscription> = scopes
+        .into_iter()
+        .map(|scope| Subscription {
+            id: id.clone(),
+            channels,
+            rooms: sessions.services.hub.catalogue.names(channels).map(|name| channel_room(name, &scope)).collect(),
+            scope,
+            filters: request.filters.clone().unwrap_or_default(),
+        })
+        .collect();
+    check_room(session, sessions, &wanted)?;
+    let rooms: Vec<String> = wanted.iter().flat_map(|subscription| subscription.rooms.clone()).collect();
+    let limit = sessions.config().limits.max_subscriptions_per_socket;
+    session.recipient.change(|interest| add(interest, sessions, channels, wanted, limit))?;
+    if sessions.config().logging.log_subscription_events {
+        tracing::info!(socket_id = %session.recipient.id, rooms = ?rooms, "subscribed");
+    }
+    Ok(json!({
+        "success": true,
+        "subscribed_channels": request.channels,
+        "subscription_id": id,
+        "rooms": rooms,
+        "position": sessions.services.hub.head(&identity.organization).to_string(),
+        "message": "subscribed",
+    }))
+}
+
+/// The channels of these names.
+pub(super) fn channels(sessions: &Sessions, names: &[String]) -> Result<ChannelMask, WireError> {
+    if names.is_empty() || names.len() > MAX_CHANNELS {
+        return Err(WireError::malformed("channels", format!("must name 1 to {MAX_CHANNELS} channels")));
+    }
+    names.iter().try_fold(ChannelMask::NONE, |mask, name| {
+        let shown = || WireError::UnknownChannel(name.chars().take(64).collect());
+        Ok(mask.with(sessions.services.hub.catalogue.channel(name).ok_or_else(shown)?))
+    })
+}
+
+/// The scope asked for: within one's own organization, and within the namespace's scope when none is named.
+fn scope(session: &Session, identity: &Identity, fields: &ScopeFields) -> Result<Scope, WireError> {
+    let scope =
+        fields.resolve(Some(&identity.organization)).map_err(|(field, error)| WireError::malformed(field, error))?;
+    if scope.organization != identity.organization {
+        return Err(WireError::OutsideClaims("that organization".into()));
+    }
+    match &session.scope {
+        Some(namespace) if fields.department_id.is_none() && fields.queue_name.is_none() => Ok(namespace.clone()),
+        _ => Ok(scope),
+    }
+}
+
+fn narrow(claims: &Claims, asked: &Scope) -> Result<Vec<Scope>, WireError> {
+    let scopes = claims.narrow(asked);
+    if scopes.is_empty() {
+        return Err(WireError::OutsideClaims("that department or queue".into()));
+    }
+    Ok(scopes)
+}
+
+fn check_room(session: &Session, sessions: &Sessions, wanted: &[Subscription]) -> Result<(), WireError> {
+    let limit = sessions.config().limits.room_max_size;
+    let present = session.recipient.listed_rooms();
+    for room in wanted.iter().flat_map(|subscription| &subscription.rooms) {
+        if !present.contains(room) && sessions.services.directory.count(room) >= limit {
+            return Err(WireError::RoomFull { room: room.clone(), limit });
+        }
+    }
+    Ok(())
+}
+
+/// Adds subscriptions; those of the same scope and channels before them are replaced.
+fn add(
+    interest: &mut Interest,
+    sessions: &Sessions,
+    channels: ChannelMask,
+    wanted: Vec<Subscription>,
+    limit: usize,
+) -> Result<(), WireError> {
+    let before = interest.subscriptions.clone();
+    for new in wanted {
+        for old in interest.subscriptions.iter_mut().filter(|old| old.scope == new.scope) {
+            let gone: Vec<&String> = new.rooms.iter().collect();
+            old.channels = old.channels.without(new.channels);
+            old.rooms.retain(|room| !gone.contains(&room));
+        }
+        interest.subscriptions.push(new);
+    }
+    interest.subscriptions.retain(|subscription| !subscription.channels.is_empty());
+    if interest.subscriptions.len() > limit {
+        interest.subscriptions = before;
+        return Err(WireError::TooManySubscriptions(limit));
+    }
+    let catalogue = &sessions.services.hub.catalogue;
+    interest.implicit = match sessions.config().subscriptions.implicit {
+        Implicit::PerChannel => interest.implicit.without(catalogue.replaced_by(channels)),
+        Implicit::UntilFirst | Implicit::None => ChannelMask::NONE,
+    };
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `unsubscribe`: a socket leaves channels, a subscription, or everything.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::session::Session;
+use super::sessions::Sessions;
+use super::subscribe;
+use crate::delivery::Interest;
+use crate::events::{Catalogue, ChannelMask};
+use crate::rooms::RoomName;
+use crate::wire::WireError;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Request {
+    channels: Option<Vec<String>>,
+    subscription_id: Option<String>,
+}
+
+/// Answers `{success}`; neither field means everything, the implicit subscription too.
+pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
+    let sessions = session.sessions().ok_or(WireError::Stopping)?;
+    session.as_identified("unsubscribe", |_| {
+        let request: Option<Request> =
+            serde_json::from_str(argument).map_err(|error| WireError::malformed("unsubscribe", error))?;
+        let request = request.unwrap_or_default();
+        let channels = request.channels.as_ref().map(|names| subscribe::channels(&sessions, names)).transpose()?;
+        session.recipient.change(|interest| leave(interest, &sessions, &request, channels))
+    })?;
+    if sessions.config().logging.log_subscription_events {
+        tracing::info!(socket_id = %session.recipient.id, "unsubscribed");
+    }
+    Ok(Some(json!({ "success": true })))
+}
+
+fn leave(
+    interest: &mut Interest,
+    sessions: &Sessions,
+    request: &Request,
+    channels: Option<ChannelMask>,
+) -> Result<(), WireError> {
+    let catalogue = &sessions.services.hub.catalogue;
+    let before = (interest.subscriptions.len(), interest.implicit);
+    let mut changed = false;
+    match (channels, &request.subscription_id) {
+        (None, None) => {
+            changed = before.0 > 0 || !before.1.is_empty();
+            interest.subscriptions.clear();
+            interest.implicit = ChannelMask::NONE;
+        }
+        (channels, subscription) => {
+            for held in &mut interest.subscriptions {
+                if subscription.as_ref().is_some_and(|id| *id != held.id) {
+                    continue;
+                }
+                let gone = channels.map_or(held.channels, |channels| covered(catalogue, channels));
+                changed |= held.channels.meets(gone);
+                held.channels = held.channels.without(gone);
+                let left: Vec<&str> = catalogue.names(held.channels).collect();
+                held.rooms.retain(|room| in_channels(room, &left));
+            }
+            interest.subscriptions.retain(|subscription| !subscription.channels.is_empty());
+            if let (Some(channels), None) = (channels, subscription) {
+                let gone = catalogue.replaced_by(channels);
+                changed |= interest.implicit.meets(gone);
+                interest.implicit = interest.implicit.without(gone);
+            }
+        }
+    }
+    if changed { Ok(()) } else { Err(WireError::NotSubscribed(described(request))) }
+}
+
+/// Leaving `all` leaves every channel.
+fn covered(catalogue: &Catalogue, channels: ChannelMask) -> ChannelMask {
+    catalogue.replaced_by(channels).with(channels)
+}
+
+fn in_channels(room: &str, channels: &[&str]) -> bool {
+    matches!(RoomName::parse(room), Some(RoomName::Channel(channel, _)) if channels.contains(&channel.as_str()))
+}
+
+fn described(request: &Request) -> String {
+    match (&request.channels, &request.subscription_id) {
+        (_, Some(id)) => format!("subscription {:?}", id.chars().take(64).collect::<String>()),
+        (Some(channels), None) => format!("{channels:?}"),
+        (None, None) => "anything".into(),
+    }
+}

@@ -1,0 +1,165 @@
+//! What has been published, delivered, refused and lost since the start.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Seconds over which rates are averaged.
+const WINDOW: usize = 10;
+
+/// The counters of one server.
+#[derive(Debug)]
+pub struct Counters {
+    started: Instant,
+    delivered: AtomicU64,
+    received: AtomicU64,
+    errors: AtomicU64,
+    cut_overflow: AtomicU64,
+    cut_stalled: AtomicU64,
+    published: Mutex<Published>,
+}
+
+#[derive(Debug, Default)]
+struct Published {
+    total: u64,
+    by_event: HashMap<String, u64>,
+    /// Messages of the last seconds, each slot with the second it is for.
+    recent: [(u64, u64); WINDOW],
+    latency_sum: Duration,
+    latency_max: Duration,
+    last_error: Option<String>,
+}
+
+/// A reading of the counters.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Messages published.
+    pub published: u64,
+    /// Messages published a second, over the last ten.
+    pub published_per_second: f64,
+    /// Messages published, by event.
+    pub by_event: HashMap<String, u64>,
+    /// Messages handed to sockets.
+    pub delivered: u64,
+    /// Messages that clients sent.
+    pub received: u64,
+    /// Refusals and faults.
+    pub errors: u64,
+    /// Text of the last one.
+    pub last_error: Option<String>,
+    /// Average time from publishing to the sockets' outboxes.
+    pub latency_average: Duration,
+    /// Longest such time.
+    pub latency_max: Duration,
+    /// Connections cut because too much waited for them.
+    pub cut_overflow: u64,
+    /// Connections cut because their reader took nothing.
+    pub cut_stalled: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            delivered: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            cut_overflow: AtomicU64::new(0),
+            cut_stalled: AtomicU64::new(0),
+            published: Mutex::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// A message was handed to this many sockets.
+    pub fn delivered(&self, recipients: usize) {
+        self.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
+    }
+
+    /// A message was published, and took this long to be handed to its sockets.
+    pub fn published(&self, event: &str, latency: Duration) {
+        let second = self.started.elapsed().as_secs();
+        let mut published = self.lock();
+        published.total += 1;
+        match published.by_event.get_mut(event) {
+            Some(count) => *count += 1,
+            None => {
+                published.by_event.insert(event.to_owned(), 1);
+            }
+        }
+        let slot = &mut published.recent[second as usize % WINDOW];
+        *slot = if slot.0 == second { (second, slot.1 + 1) } else { (second, 1) };
+        published.latency_sum += latency;
+        published.latency_max = published.latency_max.max(latency);
+    }
+
+    /// A client sent a message.
+    pub fn received(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something was refused or failed.
+    pub fn error(&self, text: &str) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.lock().last_error = Some(text.to_owned());
+    }
+
+    /// A connection was cut because too much waited for it.
+    pub fn overflow(&self) {
+        self.cut_overflow.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was cut because its reader took nothing.
+    pub fn stalled(&self) {
+        self.cut_stalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads everything.
+    pub fn totals(&self) -> Totals {
+        let uptime = self.started.elapsed();
+        let now = uptime.as_secs();
+        let published = self.lock();
+        let recent = published.recent.iter().filter(|(second, _)| now - second < WINDOW as u64);
+        let recent: u64 = recent.map(|(_, count)| count).sum();
+        let window = uptime.as_secs_f64().clamp(1.0, WINDOW as f64);
+        Totals {
+            uptime,
+            published: published.total,
+            published_per_second: recent as f64 / window,
+            by_event: published.by_event.clone(),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+            last_error: published.last_error.clone(),
+            latency_average: published.latency_sum.checked_div(published.total as u32).unwrap_or_default(),
+            latency_max: published.latency_max,
+            cut_overflow: self.cut_overflow.load(Ordering::Relaxed),
+            cut_stalled: self.cut_stalled.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publications_are_counted_by_event() {
+        let counters = Counters::default();
+        counters.delivered(3);
+        counters.published("kpi:update", Duration::from_millis(2));
+        counters.published("kpi:update", Duration::from_millis(4));
+        let totals = counters.totals();
+        assert_eq!((totals.published, totals.delivered, totals.by_event["kpi:update"]), (2, 3, 2));
+        assert_eq!((totals.latency_average, totals.latency_max), (Duration::from_millis(3), Duration::from_millis(4)));
+        assert!(totals.published_per_second > 0.0);
+    }
+}

@@ -1,0 +1,5 @@
+//! Counters that operators read.
+
+mod counters;
+
+pub use counters::{Counters, Totals};

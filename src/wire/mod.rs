@@ -1,0 +1,16 @@
+//! The vocabulary of the wire: error codes, ids, forms, times and Socket.IO packets.
+//!
+//! Everything a client or a caller can see by name is spelt here, once.
+//! Pure functions and plain types; `docs/contract.md` is the text they follow.
+
+mod error;
+mod forms;
+mod id;
+pub mod message;
+pub mod packet;
+mod time;
+
+pub use error::{Code, WireError};
+pub use forms::{Form, Forms};
+pub use id::{PublicId, fresh_message_id, fresh_subscription_id, random_letters};
+pub use time::{iso, now_iso, now_ms};

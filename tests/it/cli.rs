@@ -1,0 +1,145 @@
+//! The binary: a bad config stops it with every fault named, and keys are made that can be stored.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use sha2::{Digest, Sha256};
+
+fn tiercast(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tiercast"));
+    // What the developer's shell sets must not decide a test.
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("TIERCAST_") || name.starts_with("WEBSOCKET_"))
+    {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the binary runs")
+}
+
+fn check(directory: &Path, config: &str) -> (Option<i32>, String) {
+    let path = directory.join("tiercast.toml");
+    std::fs::write(&path, config).unwrap();
+    let output = tiercast(&["check-config", "--config", path.to_str().unwrap()]);
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), told)
+}
+
+#[test]
+fn an_empty_config_is_a_valid_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, told) = check(directory.path(), "");
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn the_shipped_config_is_a_valid_one() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml");
+    let output = tiercast(&["check-config", "--config", shipped]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_fault_is_named_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[server]\nport = \"five thousand\"\n\n[limits]\nmax_conections_total = 7\nroom_max_size = -1\n\n[heartbeat]\nping_interval_ms = 0\n\n[weather]\nsunny = true\n";
+    let (code, told) = check(directory.path(), config);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("tiercast.toml"), "the file is named: {told}");
+    for (key, line) in
+        [("port", 2), ("max_conections_total", 5), ("room_max_size", 6), ("ping_interval_ms", 9), ("weather", 11)]
+    {
+        assert!(told.contains(key), "{key} is named: {told}");
+        assert!(
+            told.lines().any(|text| text.contains(key) && text.contains(&line.to_string())),
+            "line {line} is named beside {key}: {told}"
+        );
+    }
+}
+
+#[test]
+fn each_fault_alone_stops_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for (config, key) in [
+        ("nonsense = 1\n", "nonsense"),
+        ("[server]\nport = 70000\n", "port"),
+        ("[server]\npath = \"no-slash\"\n", "path"),
+        ("[auth]\nmode = \"magic\"\n", "mode"),
+        ("[auth]\nchannels = [\"weather\"]\n", "channels"),
+        ("[limits]\nmax_message_size_bytes = \"1MB\"\n", "max_message_size_bytes"),
+        ("[log]\nshards = 0\n", "shards"),
+        ("[[api.keys]]\nname = \"x\"\nhash = \"plain\"\nrights = [\"publish\"]\n", "hash"),
+        ("[[api.keys]]\nname = \"x\"\nrights = [\"publish\"]\n", "hash"),
+        ("[[api.keys]]\nname = \"x\"\nhash = \"sha256:00\"\nrights = [\"everything\"]\n", "rights"),
+        ("[[events.custom]]\nname = \"kpi:update\"\nchannel = \"kpi\"\n", "kpi:update"),
+        ("[server]\nhost = \"0.0.0.0\"\n", "host"),
+    ] {
+        let (code, told) = check(directory.path(), config);
+        assert_eq!(code, Some(2), "{config}: {told}");
+        assert!(told.contains(key), "{config}: {told}");
+    }
+}
+
+#[test]
+fn broken_toml_and_missing_files_are_faults() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, told) = check(directory.path(), "[server\nport = 1\n");
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("tiercast.toml"), "{told}");
+    let missing = directory.path().join("missing.toml");
+    let output = tiercast(&["check-config", "--config", missing.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("missing.toml"));
+}
+
+#[test]
+fn serving_takes_the_same_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiercast.toml");
+    std::fs::write(&path, "[server]\nprot = 5000\n").unwrap();
+    let output = tiercast(&["serve", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("prot"));
+}
+
+#[test]
+fn the_environment_is_checked_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiercast.toml");
+    std::fs::write(&path, "").unwrap();
+    for (name, value) in [("TIERCAST__SERVER__PORT", "many"), ("TIERCAST__SERVER__PROT", "1")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tiercast"));
+        command.args(["check-config", "--config", path.to_str().unwrap()]).env(name, value);
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(name), "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_new_key_is_told_once_with_the_hash_to_store() {
+    let first = tiercast(&["key", "new", "--name", "backend"]);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let told = format!("{}{}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+    let words: Vec<&str> = told.split(|c: char| c.is_whitespace() || "\"'`,()".contains(c)).collect();
+    let hash = words.iter().find(|word| word.starts_with("sha256:")).expect("the hash is told");
+    let stored = |key: &str| {
+        let digest = Sha256::digest(key);
+        format!("sha256:{}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    };
+    let key = words.iter().find(|word| stored(word) == **hash).expect("the key is told");
+    assert!(key.len() >= 32, "{key} could be guessed");
+    let second = tiercast(&["key", "new", "--name", "backend"]);
+    assert!(!String::from_utf8_lossy(&second.stdout).contains(*key), "each key is new");
+}
+
+#[test]
+fn help_and_version_are_told() {
+    for argument in ["--help", "--version"] {
+        let output = tiercast(&[argument]);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("tiercast"));
+    }
+}

@@ -1,0 +1,46 @@
+//! What every test uses: a server of its own and clients written from the protocol, not from the server's code.
+//!
+//! Clients and HTTP calls run on a runtime of their own, and so does each
+//! server: a test may block in a destructor and both still make progress, and
+//! the server's runtime can be asked whether a task was left behind.
+
+mod call;
+mod client;
+mod packet;
+mod server;
+mod shape;
+mod wire;
+
+use std::{sync::OnceLock, time::Duration};
+
+pub use call::{Call, Reply};
+pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
+pub use packet::{Event, Kind};
+pub use server::{TestServer, key};
+pub use shape::assert_shape;
+pub use wire::Wire;
+
+/// How long anything may take before it counts as never happening.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The runtime of all clients of this process.
+pub fn clients() -> &'static tokio::runtime::Runtime {
+    static CLIENTS: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    CLIENTS.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("clients")
+            .enable_all()
+            .build()
+            .expect("a runtime for clients")
+    })
+}
+
+/// Asks again and again, since not everything a server does is announced by an event.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,27 @@
+//! Everything that goes through the wire: one file per family of behaviours.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    unreachable_pub,
+    reason = "a test stops at the first surprise, and nothing here is anyone's API"
+)]
+
+mod acks;
+mod api_keys;
+mod authenticate;
+mod bad_input;
+mod cli;
+mod delivery;
+mod filters;
+mod forms;
+mod http_api;
+mod implicit;
+mod kit;
+mod limits;
+mod namespaces;
+mod order;
+mod property;
+mod shutdown;
+mod stall;
+mod subscribe;
