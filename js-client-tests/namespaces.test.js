@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { clients, transportOf } from './clients.js';
-import { connected, emitAck, once, startServer, subscribe } from './harness.js';
+import { connected, emitAck, once, startServer, subscribe, within } from './harness.js';
 import { alert, backlog, kpi } from './payloads.js';
 
 const auth = { user_id: 'user_1', organization_id: 'acme' };
@@ -177,16 +177,18 @@ const loops = {
       await connected(socket);
     }
   },
-  'in the connect handler': (socket) =>
-    new Promise((resolve) => {
-      let round = 0;
+  'in the connect handler': async (socket) => {
+    let round = 0;
+    const rounds = new Promise((resolve) => {
       socket.on('connect', function again() {
         round += 1;
         if (round <= ROUNDS) socket.disconnect().connect();
         else resolve(socket.off('connect', again));
       });
-      socket.disconnect().connect();
-    }),
+    });
+    socket.disconnect().connect();
+    await within(rounds, () => `${ROUNDS} rounds; the client is back for the ${round}th time`, 30_000);
+  },
   'without waiting, but letting answers in': async (socket) => {
     for (let round = 0; round < ROUNDS; round += 1) {
       socket.disconnect().connect();

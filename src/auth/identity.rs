@@ -89,18 +89,13 @@ impl Credentials {
     }
 }
 
-/// Numbers are taken as ids too, since many back ends have numeric keys.
 fn id(field: &'static str, value: &Value) -> Result<Id, WireError> {
     let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
-        Value::Null => return Err(WireError::CredentialMissing(field)),
-        _ => return Err(WireError::malformed(field, "must be text")),
+        Value::String(text) if !text.is_empty() => text,
+        Value::String(_) | Value::Null => return Err(WireError::CredentialMissing(field)),
+        _ => return Err(WireError::CredentialInvalid { field, why: "must be text".into() }),
     };
-    if text.is_empty() {
-        return Err(WireError::CredentialMissing(field));
-    }
-    Id::parse(&text).map_err(|error| WireError::malformed(field, error))
+    Id::parse(text).map_err(|error| WireError::CredentialInvalid { field, why: error.to_string() })
 }
 
 #[cfg(test)]
@@ -109,13 +104,15 @@ mod tests {
 
     #[test]
     fn credentials_are_taken_at_their_word_or_refused_by_name() {
-        let identity = Credentials::read(r#"{"user_id":7,"organization_id":"o"}"#).and_then(|c| c.trusted());
+        let identity = Credentials::read(r#"{"user_id":"7","organization_id":"o"}"#).and_then(|c| c.trusted());
         assert_eq!(identity.map(|identity| identity.user.to_string()), Ok("7".into()));
         let refused = |json: &str| Credentials::read(json).and_then(|c| c.trusted()).expect_err("refused");
         assert_eq!(refused("{}"), WireError::CredentialMissing("organization_id"));
         assert_eq!(refused(r#"{"organization_id":"o"}"#), WireError::CredentialMissing("user_id"));
         assert_eq!(refused(r#"{"organization_id":"o","user_id":""}"#), WireError::CredentialMissing("user_id"));
-        assert!(matches!(refused(r#"{"organization_id":[1],"user_id":"u"}"#), WireError::Malformed { .. }));
+        for json in [r#"{"organization_id":[1],"user_id":"u"}"#, r#"{"organization_id":"o","user_id":7}"#] {
+            assert!(matches!(refused(json), WireError::CredentialInvalid { .. }));
+        }
         assert!(Credentials::read("null").is_ok_and(|c| c.is_empty()));
     }
 }

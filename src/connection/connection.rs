@@ -94,6 +94,11 @@ impl Connection {
         self.sid.set(sid).ok();
     }
 
+    /// Its Engine.IO session id, which never leaves the server.
+    pub fn sid(&self) -> Option<Sid> {
+        self.sid.get().copied()
+    }
+
     /// The polling session goes on over this stream; false if it already has one.
     pub fn upgrade(&self, tcp: TcpStream) -> bool {
         self.tcp.set(tcp).is_ok()
@@ -129,7 +134,12 @@ impl Connection {
         self.lock().members.iter().any(|member| &*member.namespace == namespace)
     }
 
-    /// Whether the connection has been let into a namespace.
+    /// The client says that it leaves a namespace; Engine.IO has yet to hear it.
+    pub(super) fn begin_leave(&self, namespace: &str) {
+        self.lock().begin_leave(namespace);
+    }
+
+    /// Whether the connection has been let into a namespace, and has not left it since.
     pub fn is_open(&self, namespace: &str) -> bool {
         self.lock().is_open(namespace)
     }
@@ -166,7 +176,7 @@ impl Connection {
     }
 
     /// A CONNECT reply goes out: it carries our public id, and what was kept back for its namespace follows.
-    pub(super) fn send_connect(self: &Arc<Self>, reply: &str) {
+    pub fn send_connect(self: &Arc<Self>, reply: &str) {
         let head = reply.get(1..).and_then(packet::parse);
         let mine = self.queue(|outbox| {
             let id = head.and_then(|head| outbox.open(head.namespace));
@@ -174,11 +184,48 @@ impl Connection {
                 (Some(head), Some(id)) if !head.body.is_empty() => packet::connect(head.namespace, id.as_str()),
                 _ => reply.to_owned(),
             };
+            // Without a member nobody will say that the socket is let in.
+            if head.is_none_or(|head| outbox.members.iter().all(|member| *member.namespace != *head.namespace)) {
+                outbox.end_connect();
+            }
             outbox.push_control(text_frame(&rewritten));
         });
         if mine {
             self.flush();
         }
+    }
+
+    /// The socket of a CONNECT is let in: what the client sent behind it may follow.
+    ///
+    /// From a task of its own: socketioxide marks the socket as connecting until the caller has returned,
+    /// and ignores a CONNECT before that.
+    pub fn let_in(self: &Arc<Self>) {
+        let connection = self.clone();
+        self.plane.tasks.spawn(async move {
+            tokio::task::yield_now().await;
+            connection.lock().end_connect();
+        });
+    }
+
+    /// The refusal of a CONNECT goes out.
+    pub fn send_connect_error(self: &Arc<Self>, refusal: &str) {
+        let mine = self.queue(|outbox| {
+            outbox.push_control(text_frame(refusal));
+            outbox.end_connect();
+        });
+        if mine {
+            self.flush();
+        }
+    }
+
+    /// A CONNECT is handed to Engine.IO: what follows it waits for the answer.
+    pub(super) fn begin_connect(&self) {
+        self.lock().begin_connect();
+    }
+
+    /// Whether an answer to a CONNECT is still to come; if so, `reader` is woken then.
+    pub(super) fn is_connecting(&self, reader: Option<&Waker>) -> bool {
+        self.lock().is_connecting(reader)
     }
 
     /// Queues, and says whether the caller has to see to the writing.
@@ -230,12 +277,10 @@ impl Connection {
             return;
         }
         if self.tcp.get().is_some() {
-            self.queue(|outbox| {
-                for index in 0..outbox.members.len() {
-                    let farewell = text_frame(&packet::disconnect(&outbox.members[index].namespace));
-                    outbox.push_control(farewell);
-                }
-            });
+            let namespaces: Vec<Box<str>> = self.lock().members.iter().map(|member| member.namespace.clone()).collect();
+            for namespace in namespaces {
+                self.send_control(text_frame(&packet::disconnect(&namespace)));
+            }
             self.finish(close_code::NORMAL);
         } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
@@ -255,8 +300,9 @@ impl Connection {
             if outbox.state != State::Open {
                 return;
             }
-            outbox.push_control(close_frame(code));
+            outbox.farewell = Some(close_frame(code));
             outbox.state = State::Closing;
+            outbox.end_connect();
             !std::mem::replace(&mut outbox.scheduled, true)
         };
         if mine {
@@ -282,6 +328,7 @@ impl Connection {
             let mut outbox = self.lock();
             if outbox.state == State::Open {
                 outbox.state = State::Closing;
+                outbox.end_connect();
             }
             outbox.state == State::Closing && !std::mem::replace(&mut outbox.scheduled, true)
         };

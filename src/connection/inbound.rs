@@ -4,7 +4,10 @@
 //! as single frames. A message over the hard limit ends the connection with
 //! 1009 before it is held in memory.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::connection::Connection;
 use super::frame::{Head, MAX_HEAD, close_code, opcode, put_head, unmask};
@@ -23,7 +26,14 @@ pub(super) struct Inbound {
     /// Whole messages as frames, for Engine.IO.
     ready: Vec<u8>,
     consumed: usize,
+    /// Messages behind a CONNECT that is not answered: before that, socketioxide would take
+    /// them for a fault.
+    held: VecDeque<(u8, Vec<u8>)>,
     pub(super) ended: bool,
+    /// Whether Engine.IO's next ping is answered here, in the client's place.
+    pub(super) answers_ping: bool,
+    /// The reader, as long as that answer is to come.
+    pub(super) reader: Option<Waker>,
 }
 
 impl Inbound {
@@ -37,6 +47,32 @@ impl Inbound {
         if self.consumed == self.ready.len() {
             self.ready = Vec::new();
             self.consumed = 0;
+        }
+    }
+
+    /// Whether messages wait for the answer to a CONNECT.
+    pub(super) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Hands on what waited, up to the next CONNECT.
+    pub(super) fn release(&mut self, connection: &Arc<Connection>) {
+        while !connection.is_connecting(None)
+            && let Some((opcode, payload)) = self.held.pop_front()
+        {
+            self.message(opcode, &payload, connection);
+        }
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+    }
+
+    /// Answers a ping of Engine.IO in the client's place.
+    pub(super) fn pong(&mut self) {
+        self.answers_ping = false;
+        self.hand_on(opcode::TEXT, b"3");
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
         }
     }
 
@@ -121,13 +157,21 @@ impl Inbound {
     }
 
     fn whole(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
+        if self.is_held() || connection.is_connecting(None) {
+            self.held.push_back((opcode, payload.to_vec()));
+        } else {
+            self.message(opcode, payload, connection);
+        }
+    }
+
+    fn message(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
         if opcode == opcode::TEXT
             && let Ok(text) = std::str::from_utf8(payload)
         {
             match inspect(text, connection) {
                 Verdict::Pass => {}
                 Verdict::Drop => return,
-                Verdict::LeaveFirst(leave) => self.hand_on(opcode::TEXT, leave.as_bytes()),
+                Verdict::Replace(instead) => return self.hand_on(opcode::TEXT, instead.as_bytes()),
             }
         }
         self.hand_on(opcode, payload);
@@ -147,8 +191,8 @@ enum Verdict {
     Pass,
     /// Nobody gets it.
     Drop,
-    /// Engine.IO gets this DISCONNECT before it.
-    LeaveFirst(String),
+    /// Engine.IO gets this instead.
+    Replace(String),
 }
 
 fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
@@ -159,67 +203,79 @@ fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
         // Heartbeats: beyond their bound they only cost.
         return if connection.packets.take() { Verdict::Pass } else { Verdict::Drop };
     };
-    match body.as_bytes().first() {
-        Some(b'0') => {
-            if !connection.packets.take() {
-                return Verdict::Drop;
-            }
-            let Some(head) = packet::parse(body) else { return Verdict::Pass };
-            leave_first(head.namespace, connection).map_or(Verdict::Pass, Verdict::LeaveFirst)
+    let Some(head) = packet::parse(body) else { return Verdict::Pass };
+    match head.kind {
+        Kind::Connect | Kind::Ack if !connection.packets.take() => Verdict::Drop,
+        Kind::Connect => connect(&head, connection),
+        Kind::Disconnect => {
+            connection.begin_leave(head.namespace);
+            Verdict::Pass
         }
-        Some(b'3') => {
-            if !connection.packets.take() {
-                return Verdict::Drop;
-            }
-            if acknowledge(body, connection) { Verdict::Drop } else { Verdict::Pass }
-        }
+        Kind::Ack if acknowledge(&head, connection) => Verdict::Drop,
+        Kind::Event => nameable(&head).map_or(Verdict::Pass, Verdict::Replace),
         _ => Verdict::Pass,
     }
 }
 
-/// A CONNECT for a namespace that the connection is in means that the client has left it:
-/// socketioxide would ignore the CONNECT without an answer.
-fn leave_first(namespace: &str, connection: &Connection) -> Option<String> {
-    connection.is_open(namespace).then(|| packet::disconnect(namespace))
+fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
+    if let Some(intake) = connection.plane().intake() {
+        if connection.is_open(head.namespace) {
+            intake.clone().readmit(connection, head.namespace, head.body);
+            return Verdict::Drop;
+        }
+        if let Err(refusal) = intake.admissible(connection, head.namespace, head.body) {
+            connection.send_connect_error(&packet::connect_error(head.namespace, &refusal.connect_error()));
+            return Verdict::Drop;
+        }
+    }
+    connection.begin_connect();
+    Verdict::Pass
 }
 
-fn acknowledge(body: &str, connection: &Connection) -> bool {
-    let Some(head) = packet::parse(body) else { return false };
-    let (Kind::Ack, Some(id)) = (head.kind, head.id) else { return false };
-    if id < SHARED_ACK_IDS {
-        return false;
-    }
+/// An event whose name socketioxide cannot read, which would end the connection, without its name.
+fn nameable(head: &packet::Head<'_>) -> Option<String> {
+    let name = head.body.strip_prefix("[\"").unwrap_or("\\");
+    let end = name.find(['"', '\\']);
+    let plain = end.is_some_and(|end| name.as_bytes()[end] == b'"' && !name[..end].chars().any(char::is_control));
+    (!plain).then(|| packet::event(head.namespace, head.id, "\"\""))
+}
+
+fn acknowledge(head: &packet::Head<'_>, connection: &Connection) -> bool {
+    let Some(id) = head.id.filter(|id| *id >= SHARED_ACK_IDS) else { return false };
     if let Some(intake) = connection.plane().intake() {
         intake.acknowledged(connection, head.namespace, id);
     }
     true
 }
 
-/// Looks through the packets of a polling request: tells of shared acks, and puts a DISCONNECT
-/// before each CONNECT for a namespace that the connection is in.
-pub fn inject_disconnects(body: &str, connection: &Connection) -> Option<String> {
-    let mut injected = false;
-    let mut out = String::with_capacity(body.len());
-    for (index, message) in body.split('\u{1e}').enumerate() {
-        if index > 0 {
-            out.push('\u{1e}');
-        }
-        if let Some(head) = message.strip_prefix('4').and_then(packet::parse) {
-            match head.kind {
-                Kind::Connect => {
-                    if let Some(leave) = leave_first(head.namespace, connection) {
-                        injected = true;
-                        out.push_str(&leave);
-                        out.push('\u{1e}');
-                    }
+/// Looks through the packets of a polling request, as the reader of a WebSocket does; what is left
+/// of them if something changed.
+pub fn inspect_payload(body: &str, connection: &Arc<Connection>) -> Option<String> {
+    let mut changed = false;
+    let mut left: Vec<Cow<'_, str>> = Vec::new();
+    for message in body.split('\u{1e}') {
+        let head = message.strip_prefix('4').and_then(packet::parse);
+        match head {
+            Some(head) if head.kind == Kind::Connect && connection.is_open(head.namespace) => {
+                if let Some(intake) = connection.plane().intake() {
+                    intake.clone().readmit(connection, head.namespace, head.body);
+                    changed = true;
+                    continue;
                 }
-                Kind::Ack => {
-                    acknowledge(&message[1..], connection);
-                }
-                _ => {}
+                left.push(message.into());
             }
+            Some(head) if head.kind == Kind::Disconnect => {
+                connection.begin_leave(head.namespace);
+                left.push(message.into());
+            }
+            Some(head) if head.kind == Kind::Ack && acknowledge(&head, connection) => changed = true,
+            Some(head) if head.kind == Kind::Event => {
+                let replaced = nameable(&head);
+                changed |= replaced.is_some();
+                left.push(replaced.map_or(message.into(), Cow::from));
+            }
+            _ => left.push(message.into()),
         }
-        out.push_str(message);
     }
-    injected.then_some(out)
+    changed.then(|| left.join("\u{1e}"))
 }

@@ -1,6 +1,7 @@
 //! What waits to be written to one WebSocket.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -30,6 +31,8 @@ pub(super) enum State {
 pub(super) struct Member {
     pub(super) namespace: Box<str>,
     pub(super) id: PublicId,
+    /// Whether the client has said that it leaves.
+    leaving: bool,
     /// What was sent before the CONNECT reply went out; none once it has.
     early: Option<Vec<Bytes>>,
 }
@@ -42,6 +45,12 @@ pub(super) struct Outbox {
     pub(super) scheduled: bool,
     pub(super) blocked_since: Option<Instant>,
     pub(super) members: SmallVec<[Member; 1]>,
+    /// Whether a CONNECT has been handed to Engine.IO and not yet been answered.
+    connecting: bool,
+    /// The reader, if it waits for that answer.
+    reader: Option<Waker>,
+    /// The close frame, written when nothing else waits.
+    pub(super) farewell: Option<Bytes>,
     waiting: usize,
     /// Taken out for a write that did not take them; the first may be half written.
     resume: VecDeque<Bytes>,
@@ -56,6 +65,9 @@ impl Outbox {
             scheduled: false,
             blocked_since: None,
             members: SmallVec::new(),
+            connecting: false,
+            reader: None,
+            farewell: None,
             waiting: 0,
             resume: VecDeque::new(),
             control: VecDeque::new(),
@@ -87,7 +99,7 @@ impl Outbox {
     /// A namespace that is about to be let in under this id.
     pub(super) fn enter(&mut self, namespace: &str, id: PublicId) {
         self.members.retain(|member| &*member.namespace != namespace);
-        self.members.push(Member { namespace: namespace.into(), id, early: Some(Vec::new()) });
+        self.members.push(Member { namespace: namespace.into(), id, leaving: false, early: Some(Vec::new()) });
     }
 
     /// The namespace has left, if it is still the one with this id.
@@ -106,9 +118,39 @@ impl Outbox {
         Some(member.id.clone())
     }
 
-    /// Whether the CONNECT reply of a namespace is out.
+    /// A CONNECT is handed to Engine.IO.
+    pub(super) fn begin_connect(&mut self) {
+        self.connecting = true;
+    }
+
+    /// The answer to a CONNECT goes out: the reader may go on.
+    pub(super) fn end_connect(&mut self) {
+        self.connecting = false;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether an answer to a CONNECT is still to come; if so, `reader` is woken then.
+    pub(super) fn is_connecting(&mut self, reader: Option<&Waker>) -> bool {
+        let connecting = self.connecting && self.state == State::Open;
+        if connecting && let Some(reader) = reader {
+            self.reader = Some(reader.clone());
+        }
+        connecting
+    }
+
+    /// The client says that it leaves a namespace; Engine.IO has yet to hear it.
+    pub(super) fn begin_leave(&mut self, namespace: &str) {
+        for member in self.members.iter_mut().filter(|member| &*member.namespace == namespace) {
+            member.leaving = true;
+        }
+    }
+
+    /// Whether the CONNECT reply of a namespace is out, and the client has not left since.
     pub(super) fn is_open(&self, namespace: &str) -> bool {
-        self.members.iter().any(|member| &*member.namespace == namespace && member.early.is_none())
+        let open = |member: &Member| &*member.namespace == namespace && member.early.is_none() && !member.leaving;
+        self.members.iter().any(open)
     }
 
     /// Takes the next frames out, to be written.
@@ -120,6 +162,9 @@ impl Outbox {
             if queue.is_empty() && queue.capacity() > KEPT_CAPACITY {
                 *queue = VecDeque::new();
             }
+        }
+        if batch.is_empty() {
+            batch.extend(self.farewell.take());
         }
         batch
     }
@@ -140,6 +185,7 @@ impl Outbox {
     /// Forgets everything that waits.
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
+        self.end_connect();
         self.waiting = 0;
         self.blocked_since = None;
         self.resume = VecDeque::new();

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::flusher::{self, Flusher};
 use super::peer::EngineIo;
 use crate::stats::Counters;
+use crate::wire::WireError;
 
 /// Bounds that hold for every connection.
 #[derive(Debug, Clone)]
@@ -31,6 +32,14 @@ pub struct Settings {
 
 /// What is told of a client's packets before socketioxide sees them.
 pub trait Intake: Send + Sync {
+    /// Whether a CONNECT may reach socketioxide, which makes a namespace before it asks.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    fn admissible(&self, connection: &Connection, namespace: &str, auth: &str) -> Result<(), WireError>;
+    /// A CONNECT for a namespace that the connection is in: the client has left it and comes again, which
+    /// socketioxide would ignore without an answer.
+    fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str);
     /// A client acknowledged an entry, by the ack id that all its recipients share.
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64);
 }

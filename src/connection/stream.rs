@@ -4,16 +4,19 @@
 //! are whole frames, which go to the connection's outbox.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::frame::{Head, frame, opcode, text_frame};
 use super::inbound::Inbound;
+use super::peer::EngineIo;
 
 const SCRATCH: usize = 16 * 1024;
 
@@ -33,6 +36,8 @@ impl EngineStream {
     /// A stream over a connection; `read` is what came in behind the handshake.
     pub fn new(connection: Arc<Connection>, read: &[u8]) -> Self {
         let mut inbound = Box::<Inbound>::default();
+        // Engine.IO pings at once, its reference server after the first interval: clients expect that.
+        inbound.answers_ping = connection.is_direct() && connection.peer().protocol == EngineIo::V4;
         inbound.feed(&mut read.to_vec(), &connection);
         Self { connection, inbound }
     }
@@ -48,6 +53,9 @@ impl AsyncRead for EngineStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { connection, inbound } = &mut *self;
         let tcp = connection.tcp().expect("a stream is made over a WebSocket");
+        if inbound.answers_ping {
+            inbound.reader = Some(cx.waker().clone());
+        }
         loop {
             let ready = inbound.ready();
             if !ready.is_empty() {
@@ -56,21 +64,24 @@ impl AsyncRead for EngineStream {
                 inbound.consume(count);
                 return Poll::Ready(Ok(()));
             }
+            if inbound.is_held() {
+                if connection.is_connecting(Some(cx.waker())) {
+                    return Poll::Pending;
+                }
+                inbound.release(connection);
+                continue;
+            }
             if inbound.ended {
                 return Poll::Ready(Ok(()));
             }
             ready!(tcp.poll_read_ready(cx))?;
             let read: io::Result<usize> = BUFFER.with_borrow_mut(|buffer| {
-                let count = tcp.try_read(buffer)?;
+                let count = read_ready(tcp, buffer)?;
                 inbound.feed(&mut buffer[..count], connection);
                 Ok(count)
             });
             match read {
                 Ok(0) => inbound.ended = true,
-                // A short read has emptied the socket: the next look would only cost a system call.
-                Ok(count) if count < SCRATCH => {
-                    tcp.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into())).ok();
-                }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -79,13 +90,31 @@ impl AsyncRead for EngineStream {
     }
 }
 
+/// Reads what is there. A short read has emptied the socket, so readiness is cleared with it: the next look
+/// would only cost a system call. Both happen in one step, or what arrives in between would not wake us.
+fn read_ready(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    let result = tcp.try_io(Interest::READABLE, || {
+        count = (&*SockRef::from(tcp)).read(buffer)?;
+        if count > 0 && count < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match result {
+        Err(error) if count == 0 => Err(error),
+        _ => Ok(count),
+    }
+}
+
 impl AsyncWrite for EngineStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut rest = bytes;
         while let Some(head) = Head::parse(rest) {
             let end = head.size + head.length as usize;
             let Some(payload) = rest.get(head.size..end) else { break };
-            outgoing(&self.connection, head.opcode, payload);
+            if self.inbound.answers_ping && head.opcode == opcode::TEXT && payload == b"2" {
+                self.inbound.pong();
+            } else {
+                outgoing(&self.connection, head.opcode, payload);
+            }
             rest = &rest[end..];
         }
         debug_assert!(rest.is_empty(), "whole frames are written");
@@ -109,6 +138,7 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
         return match payload {
             [b'0', ..] => connection.send_control(text_frame(&advertise(text, connection))),
             [b'4', b'0', ..] => connection.send_connect(text),
+            [b'4', b'4', ..] => connection.send_connect_error(text),
             _ => connection.send_control(text_frame(text)),
         };
     }

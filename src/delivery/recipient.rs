@@ -92,6 +92,24 @@ impl Recipient {
         self.write(&packet::ack(self.namespace(), ack_id, &body))
     }
 
+    /// Sends the CONNECT reply of a socket that socketioxide has let in before.
+    pub fn confirm(&self) {
+        let reply = packet::connect(self.namespace(), self.id.as_str());
+        if self.connection.is_direct() {
+            return self.connection.send_connect(&reply);
+        }
+        let body = Value::Str(serde_json::json!({ "sid": self.id }).to_string().into(), None);
+        self.rooms.send(self.sid, Packet::connect(self.namespace().to_owned(), Some(body)));
+    }
+
+    /// Refuses to let the socket in again.
+    pub fn refuse(&self, reason: &str) {
+        if self.connection.is_direct() {
+            return self.connection.send_connect_error(&packet::connect_error(self.namespace(), reason));
+        }
+        self.rooms.send(self.sid, Packet::connect_error(self.namespace().to_owned(), reason));
+    }
+
     fn write(&self, text: &str) -> bool {
         if self.connection.is_direct() {
             self.connection.send_now(self.namespace(), text_frame(text));

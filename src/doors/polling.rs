@@ -15,7 +15,7 @@ use serde_json::json;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{Connection, EngineIo, inject_disconnects};
+use crate::connection::{Connection, EngineIo, inspect_payload};
 use crate::wire::{WireError, packet};
 
 /// Separates the packets of a payload.
@@ -48,18 +48,24 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
     let mut bare = Request::get(request.uri().clone()).body(Body::empty()).unwrap_or_default();
     bare.extensions_mut().insert(connection.clone());
     let limit = doors.config.limits.max_message_size_bytes;
-    rewrite(doors.engine.serve(bare).await, |payload| {
+    let mut session = None;
+    let response = rewrite(doors.engine.serve(bare).await, |payload| {
         let (head, open) = payload.split_at(payload.find('{')?);
         let mut value: serde_json::Value = serde_json::from_str(open).ok()?;
         value["maxPayload"] = limit.into();
         let sid = value["sid"].as_str()?;
         doors.polling.insert(sid, &connection);
-        connection.set_sid(sid.parse().ok()?);
+        session = sid.parse().ok();
+        connection.set_sid(session?);
         let open = format!("0{value}");
         // Version 3 puts the length in front of every packet.
         Some(if head.contains(':') { format!("{}:{open}", open.chars().count()) } else { open })
     })
-    .await
+    .await;
+    if let (Some(sid), EngineIo::V4) = (session, connection.peer().protocol) {
+        doors.engine.answer_first_ping(sid).await;
+    }
+    response
 }
 
 /// A client fetches what waits for it.
@@ -88,7 +94,7 @@ fn welcome(message: &str, connection: &Connection) -> String {
 }
 
 /// A client sends packets.
-async fn post(doors: &Doors, connection: &Connection, request: Request<Body>) -> Response {
+async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let limit = doors.config.limits.max_message_size_bytes.saturating_mul(4);
     let body = match Limited::new(body, limit).collect().await {
@@ -103,7 +109,10 @@ async fn post(doors: &Doors, connection: &Connection, request: Request<Body>) ->
         if text.split(SEPARATOR).any(|message| message == "1") {
             connection.release_seat();
         }
-        replaced = inject_disconnects(text, connection);
+        replaced = inspect_payload(text, connection);
+    }
+    if replaced.as_ref().is_some_and(String::is_empty) {
+        return "ok".into_response();
     }
     let mut request = Request::from_parts(parts, Body::from(replaced.map_or(body, Into::into)));
     request.headers_mut().remove(CONTENT_LENGTH);

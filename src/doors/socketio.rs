@@ -69,6 +69,15 @@ impl Engine {
         }
     }
 
+    /// Answers the ping that Engine.IO sends to a new session at once: clients expect the first one, as from
+    /// its reference server, after an interval.
+    pub(super) async fn answer_first_ping(&self, sid: Sid) {
+        let uri = format!("{ENGINE_PATH}/?EIO=4&transport=polling&sid={sid}");
+        let ping = Request::get(uri).body(Body::empty()).expect("a session id is part of a valid address");
+        self.serve(ping).await;
+        self.serve(packets(sid, EngineIo::V4, "3")).await;
+    }
+
     /// Serves a WebSocket whose handshake is done.
     pub(super) fn serve_stream(&self, stream: EngineStream, connection: Arc<Connection>, query: &str) {
         let uri = format!("{ENGINE_PATH}/?{query}");
@@ -92,15 +101,11 @@ impl EngineControl for Engine {
     }
 
     fn close(&self, sid: Sid, protocol: EngineIo) {
-        let (version, body) = match protocol {
-            EngineIo::V3 => (3, "1:1"),
-            EngineIo::V4 => (4, "1"),
+        let close = match protocol {
+            EngineIo::V3 => "1:1",
+            EngineIo::V4 => "1",
         };
-        let uri = format!("{ENGINE_PATH}/?EIO={version}&transport=polling&sid={sid}");
-        let request = Request::post(uri)
-            .header(CONTENT_TYPE, "text/plain;charset=UTF-8")
-            .body(Body::new(Full::from(body)))
-            .expect("a session id is part of a valid address");
+        let request = packets(sid, protocol, close);
         let engine = self.clone();
         self.tasks.spawn(async move { engine.serve(request).await });
     }
@@ -110,6 +115,18 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Engine")
     }
+}
+
+/// Packets of a session on polling, as its client would send them.
+fn packets(sid: Sid, protocol: EngineIo, body: &'static str) -> Request<Body> {
+    let version = match protocol {
+        EngineIo::V3 => 3,
+        EngineIo::V4 => 4,
+    };
+    Request::post(format!("{ENGINE_PATH}/?EIO={version}&transport=polling&sid={sid}"))
+        .header(CONTENT_TYPE, "text/plain;charset=UTF-8")
+        .body(Body::new(Full::from(body)))
+        .expect("a session id is part of a valid address")
 }
 
 /// Every request at the door's paths.

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socketioxide::SocketIo;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept;
 use crate::config::Config;
-use crate::connection::{Plane, Settings};
-use crate::delivery::Directory;
+use crate::connection::{Intake, Plane, Settings};
+use crate::delivery::{Directory, RoomAdapter};
 use crate::doors::{self, Doors, Engine};
 use crate::events::{Catalogue, Declared};
 use crate::hub::Hub;
@@ -55,6 +56,22 @@ impl Server {
     /// # Errors
     /// If the listener has no address.
     pub async fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
+        let mount = |sessions: &Arc<Sessions>, io: &SocketIo<RoomAdapter>, _: &Arc<Directory>| -> Arc<dyn Intake> {
+            sessions.mount(io);
+            sessions.clone()
+        };
+        Self::start_with(config, listener, mount).await
+    }
+
+    /// Starts everything, with the namespaces that `mount` puts behind our doors in place of the sessions'.
+    ///
+    /// # Errors
+    /// If the listener has no address.
+    pub async fn start_with(
+        config: Config,
+        listener: TcpListener,
+        mount: impl FnOnce(&Arc<Sessions>, &SocketIo<RoomAdapter>, &Arc<Directory>) -> Arc<dyn Intake>,
+    ) -> io::Result<Self> {
         let bound = listener.local_addr()?;
         let config = Arc::new(config);
         let tasks = TaskTracker::new();
@@ -84,8 +101,8 @@ impl Server {
         let sessions = Sessions::start(services, &stopping);
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let engine = Engine::new(&config, &directory, &tasks);
-        sessions.mount(engine.io());
-        plane.attach(sessions.clone(), Arc::new(engine.clone()));
+        let intake = mount(&sessions, engine.io(), &directory);
+        plane.attach(intake, Arc::new(engine.clone()));
         let doors =
             Doors::new(config.clone(), bound, sessions, hub.clone(), directory.clone(), seats, counters, plane, engine);
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::session::Session;
-use crate::wire::WireError;
+use crate::wire::{WireError, read_object};
 
 #[derive(Deserialize)]
 struct Acknowledgement {
@@ -15,8 +15,7 @@ struct Acknowledgement {
 pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("ack", |_| {
-        let ack: Acknowledgement =
-            serde_json::from_str(argument).map_err(|error| WireError::malformed("ack", error))?;
+        let ack: Acknowledgement = read_object("ack", argument)?;
         sessions.services.hub.receipts.acknowledge_message(&ack.message_id, session.recipient.id.clone());
         Ok(None)
     })

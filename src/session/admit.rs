@@ -21,7 +21,7 @@ use crate::auth::{Credentials, Identity};
 use crate::connection::Connection;
 use crate::delivery::{Interest, Recipient, RoomAdapter};
 use crate::rooms::{Scope, parse_namespace};
-use crate::wire::{PublicId, WireError, now_iso};
+use crate::wire::{Forms, PublicId, WireError, now_iso};
 
 /// Receives the sockets of a namespace.
 #[derive(Debug, Clone)]
@@ -45,7 +45,8 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
         socket: Arc<Socket<RoomAdapter>>,
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
-        let admitted = self.sessions.admit(&socket, auth.as_ref());
+        let auth = auth.as_ref().and_then(Value::as_str).map(|auth| auth.as_str());
+        let admitted = self.sessions.admit(&socket, auth);
         Box::pin(std::future::ready(admitted.map_err(|error| {
             self.sessions.services.counters.error(&error.to_string());
             Box::new(error.connect_error()) as Box<dyn Display + Send>
@@ -59,28 +60,18 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
 
 impl Sessions {
     /// The connect middleware: whoever passes has a session, and loses no event sent early.
-    fn admit(self: &Arc<Self>, socket: &Arc<Socket<RoomAdapter>>, auth: Option<&Value>) -> Result<(), WireError> {
+    fn admit(self: &Arc<Self>, socket: &Socket<RoomAdapter>, auth: Option<&str>) -> Result<(), WireError> {
         let connection = connection_of(socket).ok_or(WireError::Internal)?;
         connection.set_sid(socket.id);
         let namespace = socket.ns();
-        let scope = scope_of(namespace);
         let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
-        let scope = scope?;
-        let limit = self.config().limits.max_namespaces_per_connection;
-        if connection.namespaces() >= limit && !connection.has_entered(namespace) {
-            return Err(WireError::TooManyNamespaces(limit));
-        }
-        let credentials = match auth.and_then(Value::as_str) {
-            Some(auth) => Credentials::read(auth)?,
-            None => Credentials::default(),
-        };
-        let identity = identify(&credentials, namespace, scope.as_ref())?;
-        let forms = credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms);
-
-        let channels = credentials.channels()?;
-
+        let Application { scope, identity, forms, channels } = self.check_connect(&connection, namespace, auth)?;
         let id = PublicId::fresh();
-        let rooms = self.services.directory.namespace(namespace).ok_or(WireError::Internal)?;
+        let Some(rooms) = self.services.directory.namespace(namespace) else {
+            // The namespace was swept while this socket was on its way in: its client tries again.
+            connection.cut();
+            return Err(WireError::Stopping);
+        };
         connection.enter(namespace, id.clone());
         let recipient = Recipient::new(id, socket.id, connection, rooms, Interest::none(forms));
         let session = Session::new(self, Arc::new(recipient), scope);
@@ -100,18 +91,61 @@ impl Sessions {
         Ok(())
     }
 
+    /// A socket that is in its namespace asks for it again: its session ends, and a new one begins.
+    pub(super) fn admit_again(self: &Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
+        let Some(socket) = connection.sid().and_then(|sid| self.io().of(namespace)?.get_socket(sid)) else { return };
+        let Some(old) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
+        if let Err(error) = self.check_connect(connection, namespace, Some(auth)) {
+            old.recipient.refuse(&error.connect_error());
+            socket.disconnect().ok();
+            return;
+        }
+        old.exit("asked for the namespace again");
+        if let Err(error) = self.admit(&socket, Some(auth)) {
+            tracing::debug!(%error, "not let in again");
+            socket.disconnect().ok();
+            return;
+        }
+        if let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) {
+            session.recipient.confirm();
+        }
+        self.welcome(&socket);
+    }
+
+    /// What a CONNECT asks for, if it may be had.
+    pub(super) fn check_connect(
+        &self,
+        connection: &Connection,
+        namespace: &str,
+        auth: Option<&str>,
+    ) -> Result<Application, WireError> {
+        let scope = scope_of(namespace)?;
+        let limit = self.config().limits.max_namespaces_per_connection;
+        if connection.namespaces() >= limit && !connection.has_entered(namespace) {
+            return Err(WireError::TooManyNamespaces(limit));
+        }
+        let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
+        Ok(Application {
+            identity: identify(&credentials, namespace, scope.as_ref())?,
+            forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
+            channels: credentials.channels()?,
+            scope,
+        })
+    }
+
     /// The connect handler: the socket can be answered from here on.
-    fn welcome(self: &Arc<Self>, socket: &Arc<Socket<RoomAdapter>>) {
+    fn welcome(self: &Arc<Self>, socket: &Socket<RoomAdapter>) {
         let Some(connection) = connection_of(socket) else { return };
         let id = connection.public_id(socket.ns());
         let Some(session) = id.and_then(|id| self.get(id.as_str())) else { return };
-        // A namespace may be swept while a socket is on its way in: what is sent to it there is lost in silence.
-        let known = self.io().of(socket.ns()).is_some_and(|namespace| namespace.get_socket(socket.id).is_some());
-        if !known {
-            return connection.cut();
-        }
+        connection.let_in();
         if !session.enter() {
             return;
+        }
+        // A namespace may be swept while a socket is on its way in: what is sent to it there is lost in silence.
+        let known = self.io().of(socket.ns()).is_some_and(|namespace| namespace.get_socket(socket.id).is_some());
+        if !known && !session.has_exited() {
+            return connection.cut();
         }
         let recipient = &session.recipient;
         let config = self.config();
@@ -136,6 +170,14 @@ impl Sessions {
             self.services.tasks.spawn(event::work(session));
         }
     }
+}
+
+/// What a CONNECT asks for.
+pub(super) struct Application {
+    scope: Option<Scope>,
+    identity: Option<Identity>,
+    forms: Forms,
+    channels: Vec<String>,
 }
 
 fn connection_of(socket: &Socket<RoomAdapter>) -> Option<Arc<Connection>> {

@@ -28,7 +28,7 @@ pub struct ConnectionView {
     pub namespace: String,
     /// `polling` or `websocket`.
     pub transport: &'static str,
-    /// `connecting` until it is authenticated, then `connected`.
+    /// Always `connected`: one that is not is not listed.
     pub status: &'static str,
     /// The rooms of its subscriptions.
     pub subscriptions: Vec<String>,
@@ -69,7 +69,7 @@ fn view(session: &Session) -> ConnectionView {
     let interest = recipient.interest().clone();
     ConnectionView {
         socket_id: recipient.id.clone(),
-        status: if identity.is_some() { "connected" } else { "connecting" },
+        status: "connected",
         session_id: identity.as_ref().and_then(|identity| identity.session_id.clone()),
         organization_id: identity.as_ref().map(|identity| identity.organization.clone()),
         user_id: identity.map(|identity| identity.user),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::session::Session;
-use crate::wire::{WireError, now_iso};
+use crate::wire::{WireError, now_iso, read_object};
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -18,8 +18,7 @@ struct Envelope {
 pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("message", |_| {
-        let envelope: Envelope =
-            serde_json::from_str(argument).map_err(|error| WireError::malformed("message", error))?;
+        let envelope: Envelope = read_object("message", argument)?;
         if sessions.services.hub.catalogue.event(&envelope.event).is_none() {
             return Err(WireError::UnknownEvent(envelope.event.chars().take(64).collect()));
         }

@@ -2,17 +2,28 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::Sessions;
 
+/// Empty namespaces that may wait for the next clean-up.
+const MAX_EMPTY: usize = 1_000;
+
 /// Sockets in each namespace of the tree, those on their way in included.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    counts: Mutex<HashMap<String, usize>>,
-    emptied: Notify,
+    counts: Mutex<HashMap<String, Count>>,
+    crowded: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    sockets: usize,
+    /// Whether it was empty at the last clean-up already.
+    was_empty: bool,
 }
 
 /// A socket on its way in; it leaves again unless it stays.
@@ -25,30 +36,41 @@ pub(super) struct Visit<'a> {
 impl Namespaces {
     /// A socket is on its way into a namespace.
     pub(super) fn enter(&self, path: &str) -> Visit<'_> {
-        *self.lock().entry(path.to_owned()).or_default() += 1;
+        let mut counts = self.lock();
+        let count = counts.entry(path.to_owned()).or_default();
+        *count = Count { sockets: count.sockets + 1, was_empty: false };
         Visit { namespaces: self, path: path.to_owned() }
     }
 
     /// A socket has left.
     pub(super) fn leave(&self, path: &str) {
-        if let Some(count) = self.lock().get_mut(path) {
-            *count = count.saturating_sub(1);
+        let mut counts = self.lock();
+        if let Some(count) = counts.get_mut(path) {
+            count.sockets = count.sockets.saturating_sub(1);
         }
-        self.emptied.notify_one();
+        if counts.len() > MAX_EMPTY {
+            self.crowded.notify_one();
+        }
     }
 
-    /// Takes the namespaces without sockets.
+    /// Takes the namespaces that have been empty since the last clean-up: one that was left a moment ago
+    /// is often entered again. When there are too many, takes all that are empty.
     fn take_empty(&self) -> Vec<String> {
         let mut counts = self.lock();
-        let empty: Vec<String> =
-            counts.iter().filter(|(_, count)| **count == 0).map(|(path, _)| path.clone()).collect();
-        for path in &empty {
-            counts.remove(path);
-        }
+        let crowded = counts.len() > MAX_EMPTY;
+        let mut empty = Vec::new();
+        counts.retain(|path, count| {
+            let gone = count.sockets == 0 && (count.was_empty || crowded);
+            count.was_empty = count.sockets == 0;
+            if gone {
+                empty.push(path.clone());
+            }
+            !gone
+        });
         empty
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Count>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,9 +96,12 @@ impl Drop for Visit<'_> {
 /// socket ends, and sweeping from there would wait for itself.
 pub(super) async fn run(sessions: Arc<Sessions>, stopping: CancellationToken) {
     let namespaces = &sessions.namespaces;
+    let interval = Duration::from_millis(sessions.config().limits.room_cleanup_interval_ms.max(1));
+    let mut tick = tokio::time::interval(interval);
     loop {
         tokio::select! {
-            () = namespaces.emptied.notified() => {}
+            _ = tick.tick() => {}
+            () = namespaces.crowded.notified() => {}
             () = stopping.cancelled() => return,
         }
         for path in namespaces.take_empty() {

@@ -83,6 +83,11 @@ impl Session {
         Duration::from_millis(u64::try_from(now_ms() - self.active_at_ms()).unwrap_or_default())
     }
 
+    /// Whether the socket is gone.
+    pub(super) fn has_exited(&self) -> bool {
+        self.lock().exited
+    }
+
     /// Lets the socket receive, unless it is gone already.
     pub(super) fn enter(&self) -> bool {
         let state = self.lock();

@@ -19,7 +19,7 @@ use crate::hub::Hub;
 use crate::limits::OrganizationSeats;
 use crate::rooms::NAMESPACE_PATTERNS;
 use crate::stats::Counters;
-use crate::wire::PublicId;
+use crate::wire::{PublicId, WireError};
 
 /// What sessions are built on.
 #[derive(Debug, Clone)]
@@ -124,6 +124,16 @@ impl Sessions {
 }
 
 impl Intake for Sessions {
+    fn admissible(&self, connection: &Connection, namespace: &str, auth: &str) -> Result<(), WireError> {
+        self.check_connect(connection, namespace, Some(auth)).map(|_| ()).inspect_err(|error| {
+            self.services.counters.error(&error.to_string());
+        })
+    }
+
+    fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
+        self.admit_again(connection, namespace, auth);
+    }
+
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64) {
         if let Some(id) = connection.public_id(namespace) {
             self.services.hub.receipts.acknowledge(ack_id, id);

@@ -10,18 +10,24 @@ use crate::config::Implicit;
 use crate::delivery::{Interest, Subscription};
 use crate::events::{ChannelMask, Filters};
 use crate::rooms::{Scope, ScopeFields, channel_room};
-use crate::wire::{WireError, fresh_subscription_id};
+use crate::wire::{WireError, fresh_subscription_id, nested_object, read_object};
 
 /// Most channels one request may name.
 const MAX_CHANNELS: usize = 64;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Request {
     channels: Vec<String>,
     #[serde(flatten)]
     scope: ScopeFields,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nested_object")]
     filters: Option<Filters>,
+    /// Sent by the original dashboards, and no part of any room.
+    #[serde(default, rename = "site_id")]
+    _site: Option<String>,
+    /// Batching is up to the server.
+    #[serde(default, rename = "batch_ms")]
+    _batch: Option<u64>,
 }
 
 /// Answers `{success, subscribed_channels, subscription_id, rooms, position, message}`.
@@ -29,8 +35,7 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session
         .as_identified("subscribe", |identity| {
-            let request: Request =
-                serde_json::from_str(argument).map_err(|error| WireError::malformed("subscribe", error))?;
+            let request: Request = read_object("subscribe", argument)?;
             subscribe(session, &sessions, identity, request)
         })
         .map(Some)
@@ -39,7 +44,7 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
 /// Subscribes a socket to these channels of what its namespace stands for.
 pub(super) fn in_namespace(session: &Session, channels: Vec<String>) -> Result<(), WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
-    let request = Request { channels, scope: ScopeFields::default(), filters: None };
+    let request = Request { channels, ..Request::default() };
     session.as_identified("subscribe", |identity| subscribe(session, &sessions, identity, request)).map(|_| ())
 }
 

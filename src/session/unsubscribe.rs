@@ -9,7 +9,7 @@ use super::subscribe;
 use crate::delivery::Interest;
 use crate::events::{Catalogue, ChannelMask};
 use crate::rooms::RoomName;
-use crate::wire::WireError;
+use crate::wire::{WireError, read_object};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -22,9 +22,8 @@ struct Request {
 pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("unsubscribe", |_| {
-        let request: Option<Request> =
-            serde_json::from_str(argument).map_err(|error| WireError::malformed("unsubscribe", error))?;
-        let request = request.unwrap_or_default();
+        let request: Request =
+            if argument == "null" { Request::default() } else { read_object("unsubscribe", argument)? };
         let channels = request.channels.as_ref().map(|names| subscribe::channels(&sessions, names)).transpose()?;
         session.recipient.change(|interest| leave(interest, &sessions, &request, channels))
     })?;

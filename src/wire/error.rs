@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use super::now_iso;
 
+/// Longest reason that is given, in characters.
+const MAX_REASON: usize = 200;
+
 /// The contract's ten error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -61,6 +64,14 @@ pub enum WireError {
     /// A credential field is missing or empty.
     #[error("{0} is missing; authenticate needs user_id and organization_id")]
     CredentialMissing(&'static str),
+    /// A credential field is not what it has to be.
+    #[error("{field} {why}")]
+    CredentialInvalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A socket tried to become somebody else.
     #[error("this socket is already authenticated as somebody else; open another connection")]
     IdentityMismatch,
@@ -150,13 +161,15 @@ pub enum WireError {
 impl WireError {
     /// A malformed value: which one, and what is wrong with it.
     pub fn malformed(what: impl Into<String>, why: impl ToString) -> Self {
-        Self::Malformed { what: what.into(), why: why.to_string() }
+        // What a client sent comes back in the reason, and it may have sent a lot.
+        Self::Malformed { what: what.into(), why: why.to_string().chars().take(MAX_REASON).collect() }
     }
 
     /// The contract's code for this refusal.
     pub fn code(&self) -> Code {
         match self {
             Self::CredentialMissing(_)
+            | Self::CredentialInvalid { .. }
             | Self::IdentityMismatch
             | Self::NamespaceNeedsCredentials(_)
             | Self::AuthenticationTimeout(_) => Code::AuthFailed,

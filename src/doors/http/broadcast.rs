@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -21,14 +21,15 @@ use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
 use crate::log::{Audience, Draft};
 use crate::rooms::{RoomName, ScopeFields};
-use crate::wire::iso;
+use crate::wire::{iso, nested_object};
 
 /// The body of `POST /broadcast`.
 #[derive(Deserialize)]
 struct Body {
     event: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nested_object")]
     target: Option<TargetFields>,
     #[serde(default)]
     priority: Option<Priority>,
@@ -36,6 +37,11 @@ struct Body {
     requires_ack: bool,
     #[serde(default)]
     ack_timeout_ms: Option<u64>,
+}
+
+/// `null` is a payload too; only an absent field is none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// `target` of a broadcast.
@@ -117,9 +123,6 @@ pub(in crate::doors) async fn shortcut(
         }
     };
     let payload: Box<RawValue> = parse(&headers, &body?)?;
-    if !payload.get().starts_with('{') {
-        return Err(ApiError::bad_request("the payload must be a JSON object"));
-    }
     let event = match kind.as_str() {
         "alert" => alert_event(payload.get()).to_owned(),
         family => format!("{family}:update"),
@@ -149,7 +152,7 @@ async fn publish(
     message: &str,
 ) -> Result<Json<Value>, ApiError> {
     let draft = doors.hub.draft(publication)?;
-    authorize(caller, &draft)?;
+    authorize(doors, caller, &draft)?;
     let timeout = draft.ack.map(|(_, timeout)| Duration::from_millis(timeout));
     let published = doors.hub.publish(draft).await?;
     let mut answer = json!({
@@ -170,7 +173,7 @@ async fn publish(
 }
 
 /// Everything a publication names must belong to the caller.
-fn authorize(caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
+fn authorize(doors: &Doors, caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
     match &draft.audience {
         Audience::Everyone => {
             caller.require(Right::Admin)?;
@@ -179,15 +182,23 @@ fn authorize(caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
             }
         }
         Audience::Scope { scope, targets } => {
-            let named = targets.iter().flat_map(|targets| &targets.rooms);
-            let foreign =
-                named.filter_map(|room| RoomName::parse(room)).any(|room| !caller.may_touch(Some(room.organization())));
-            if foreign || !caller.may_touch(Some(&scope.organization)) {
-                return Err(ApiError::forbidden("this key may not touch that organization"));
+            let named = targets.iter().flat_map(|targets| targets.sockets.iter().chain(&targets.rooms));
+            let mut foreign = named.filter(|name| !may_name(doors, caller, name));
+            if foreign.next().is_some() || !caller.may_touch(Some(&scope.organization)) {
+                return Err(ApiError::forbidden("this key may not touch everything that the target names"));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a caller may name a room or a socket; one that is not there is refused like a foreign one.
+fn may_name(doors: &Doors, caller: &Caller, name: &str) -> bool {
+    if let Some(room) = RoomName::parse(name) {
+        return caller.may_touch(Some(room.organization()));
+    }
+    let organization = doors.sessions.connection(name).and_then(|view| view.organization_id);
+    caller.may_touch(organization.as_ref())
 }
 
 impl Options {
@@ -201,6 +212,9 @@ fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Re
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind != "application/json" && !kind.ends_with("+json") {
         return Err(ApiError::wrong_type());
+    }
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::bad_request("the body must be a JSON object"));
     }
     serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
 }
