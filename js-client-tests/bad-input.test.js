@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import WebSocket from 'ws';
 import { emitAck, once, startServer, within } from './harness.js';
 import { kpi } from './payloads.js';
+import { assertShape } from './shape.js';
 
 /** Deeper than parsers follow, and no deeper than the client itself can write. */
 const DEEP = 2_000;
@@ -20,7 +21,9 @@ async function refuses(socket, event, payloads, codes = ['INVALID_MESSAGE']) {
     assert.equal(ack.success, false, what);
     assert.ok(codes.includes(ack.code), `${what}: ${ack.code}`);
     assert.equal(typeof ack.message, 'string', what);
-    assert.ok(codes.includes((await socket.inbox.next('error')).code), what);
+    const error = await socket.inbox.next('error');
+    assertShape('error', error);
+    assert.ok(codes.includes(error.code), `${what}: ${error.code}`);
   }
   assert.equal((await emitAck(socket, 'client:ping', {})).pong, true);
 }

@@ -5,6 +5,7 @@ import test from 'node:test';
 import WebSocket from 'ws';
 import { connected, emitAck, request, startServer, within } from './harness.js';
 import { kpi } from './payloads.js';
+import { assertShape } from './shape.js';
 
 const DASHBOARD = 'http://localhost:3000';
 const STRANGER = 'https://dashboard.example';
@@ -149,7 +150,7 @@ test('a forged Host, Origin or proxy header does not open the HTTP API without a
     const what = JSON.stringify(headers);
     const publish = await server.publish('/broadcast/kpi', kpi('acme', { forged: true }), headers);
     assert.equal(publish.status, 401, `POST with ${what}`);
-    assert.equal(typeof publish.body.error, 'string');
+    assertShape('http-error', publish.body);
     assert.equal((await server.get('/connections', headers)).status, 401, `GET with ${what}`);
   }
   await server.reaches(1, '/broadcast/kpi', kpi('acme', { forged: false }));

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { clients, payloadOf, transportOf, upgraded } from './clients.js';
 import { connected, emitAck, once, onceAll, startServer, subscribe } from './harness.js';
-import { ISO, MESSAGE_ID, POSITION, SUBSCRIPTION_ID, documentsKpi, kpi } from './payloads.js';
+import { ISO, MESSAGE_ID, SUBSCRIPTION_ID, documentsKpi, kpi } from './payloads.js';
+import { assertShape } from './shape.js';
 
 const LIMIT = 1_048_576;
 const MARGIN = 1_024;
@@ -17,59 +18,37 @@ for (const { name, options, upgrades } of clients) {
     await connected(socket);
 
     const hello = await socket.inbox.next('connected');
-    const { socket_id, server_time } = hello;
-    assert.match(server_time, ISO);
-    assert.deepEqual(hello, {
-      socket_id,
-      server_time,
-      recovered: false,
-      forms: 'both',
-      client: { reconnection_enabled: true, reconnection_attempts: 5, reconnection_delay_ms: 1_000 },
-    });
+    assertShape('connected', hello);
+    assert.equal(hello.forms, 'both');
 
     const identity = { user_id: 'user_123', organization_id: 'org_123' };
-    const { permissions, message, ...authenticated } = await emitAck(socket, 'authenticate', identity);
-    assert.deepEqual(authenticated, { success: true, socket_id, ...identity });
-    assert.ok(Array.isArray(permissions) && permissions.every((permission) => typeof permission === 'string'));
-    assert.equal(typeof message, 'string');
-    const { success, ...rest } = await socket.inbox.next('authenticated');
-    assert.equal(success, true);
-    assert.deepEqual(Object.keys(rest), ['message']);
+    const authenticated = await emitAck(socket, 'authenticate', identity);
+    assertShape('authenticate-ack', authenticated);
+    assert.equal(authenticated.socket_id, hello.socket_id);
+    assert.equal(authenticated.user_id, 'user_123');
+    assert.equal(authenticated.organization_id, 'org_123');
+    const told = await socket.inbox.next('authenticated');
+    assert.deepEqual(told, { success: true, message: told.message });
 
     const subscribed = await emitAck(socket, 'subscribe', { channels: ['kpi'], queue_name: 'support' });
-    const { subscription_id, position } = subscribed;
-    assert.match(subscription_id, SUBSCRIPTION_ID);
-    assert.match(position, POSITION);
-    assert.deepEqual(subscribed, {
-      success: true,
-      subscribed_channels: ['kpi'],
-      subscription_id,
-      rooms: ['kpi:org:org_123:queue:support'],
-      position,
-      message: subscribed.message,
-    });
+    assertShape('subscribe-ack', subscribed);
+    assert.deepEqual(subscribed.subscribed_channels, ['kpi']);
+    assert.deepEqual(subscribed.rooms, ['kpi:org:org_123:queue:support']);
+    assert.match(subscribed.subscription_id, SUBSCRIPTION_ID);
 
     await upgrade;
     assert.equal(transportOf(socket), upgrades ? 'websocket' : options.transports[0]);
 
     const answer = await server.reaches(1, '/broadcast/kpi', documentsKpi);
-    assert.deepEqual(answer, {
-      success: true,
-      message_id: answer.message_id,
-      position: answer.position,
-      recipients_count: 1,
-      sent_at: answer.sent_at,
-      message: 'KPI update broadcasted',
-    });
+    assertShape('broadcast', answer);
     assert.match(answer.message_id, MESSAGE_ID);
-    assert.match(answer.position, POSITION);
-    assert.match(answer.sent_at, ISO);
+    assert.equal(answer.message, 'KPI update broadcasted');
 
     const named = await socket.inbox.nextEntry('kpi:update');
     assert.deepEqual(payloadOf(socket, named), documentsKpi);
     const enveloped = await socket.inbox.nextEntry('message');
     const envelope = payloadOf(socket, enveloped);
-    assert.match(envelope.timestamp, ISO);
+    assertShape('envelope', envelope);
     assert.deepEqual(envelope, {
       message_id: answer.message_id,
       event: 'kpi:update',
@@ -104,9 +83,8 @@ for (const { name, options, upgrades } of clients) {
     const refused = await emitAck(socket, 'client:ping', { padding: 'x'.repeat(LIMIT + MARGIN) });
     assert.equal(refused.code, 'MESSAGE_TOO_LARGE');
     const error = await told;
+    assertShape('error', error);
     assert.equal(error.code, 'MESSAGE_TOO_LARGE');
-    assert.equal(typeof error.message, 'string');
-    assert.match(error.timestamp, ISO);
 
     assert.equal((await emitAck(socket, 'client:ping')).pong, true);
     assert.equal(socket.connected, true);
@@ -128,10 +106,8 @@ for (const { name, options, upgrades } of clients) {
     const bytes = Buffer.from([1, 2, 3, 0xff]);
     for (const payload of [bytes, { channels: [bytes] }, { channels: ['kpi'], queue_name: bytes }]) {
       const ack = await emitAck(socket, 'subscribe', payload);
-      assert.equal(ack.success, false);
+      assertShape('subscribe-refused', ack);
       assert.equal(ack.code, 'INVALID_MESSAGE');
-      assert.deepEqual(ack.subscribed_channels, []);
-      assert.equal(ack.subscription_id, '');
       assert.equal((await socket.inbox.next('error')).code, 'INVALID_MESSAGE');
     }
     await subscribe(socket, { channels: ['kpi'] });

@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve::run(&args),
         Command::CheckConfig(args) => cli::check_config::run(&args),
         Command::Key(args) => cli::key::run(&args),
+        Command::Bench(args) => cli::bench::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

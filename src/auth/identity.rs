@@ -40,7 +40,7 @@ impl Credentials {
         if !json.trim_start().starts_with('{') {
             return Ok(Self::default());
         }
-        serde_json::from_str(json).map_err(|error| WireError::malformed("authenticate", error))
+        serde_json::from_str(json).map_err(|error| WireError::malformed("authenticate", &error))
     }
 
     /// Whether the client says who it is at all.
@@ -59,7 +59,7 @@ impl Credentials {
                 .as_str()
                 .and_then(Forms::parse)
                 .map(Some)
-                .ok_or_else(|| WireError::malformed("forms", "must be \"named\", \"envelope\" or \"both\"")),
+                .ok_or_else(|| WireError::malformed("forms", &"must be \"named\", \"envelope\" or \"both\"")),
         }
     }
 
@@ -70,7 +70,7 @@ impl Credentials {
     pub fn channels(&self) -> Result<Vec<String>, WireError> {
         match &self.channels {
             Value::Null => Ok(vec!["all".into()]),
-            value => serde_json::from_value(value.clone()).map_err(|error| WireError::malformed("channels", error)),
+            value => serde_json::from_value(value.clone()).map_err(|error| WireError::malformed("channels", &error)),
         }
     }
 

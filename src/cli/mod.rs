@@ -3,6 +3,7 @@
 //! A command takes its parsed arguments and succeeds or fails with a
 //! [`Failure`], which knows its exit code.
 
+pub(crate) mod bench;
 pub(crate) mod check_config;
 mod failure;
 pub(crate) mod key;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     CheckConfig(check_config::Args),
     /// Make keys of the HTTP API.
     Key(key::Args),
+    /// Put load on a server and measure it.
+    Bench(bench::Args),
 }
 
 #[cfg(test)]

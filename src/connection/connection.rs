@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ use crate::wire::{PublicId, packet};
 
 /// Batches one connection may write before others get their turn.
 const BATCHES_PER_TURN: usize = 8;
+
+/// A poll that waits longer than this has nothing to fetch.
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// How long a client on polling has to fetch the packets that dismiss it.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -40,6 +43,11 @@ pub struct Connection {
     dismissed: AtomicBool,
     /// Whether an upgrade from polling has been finished.
     upgraded: AtomicBool,
+    /// Whether it closes as soon as the client has fetched what waits.
+    retiring: AtomicBool,
+    /// Polls that wait for something to fetch.
+    polls: AtomicUsize,
+    polls_begun: AtomicUsize,
     tcp: OnceLock<TcpStream>,
     sid: OnceLock<Sid>,
     outbox: Mutex<Outbox>,
@@ -67,6 +75,9 @@ impl Connection {
             direct: tcp.is_some(),
             dismissed: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            polls: AtomicUsize::new(0),
+            polls_begun: AtomicUsize::new(0),
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new()),
@@ -264,11 +275,51 @@ impl Connection {
 
     /// Writes what waits, then closes the transport; the client comes back by itself.
     pub fn retire(self: &Arc<Self>) {
-        if self.tcp.get().is_some() {
-            self.finish(close_code::NORMAL);
-        } else {
-            self.cut();
+        if self.tcp.get().is_none() {
+            return self.retire_polling();
         }
+        let (engine, sid, namespace) = (self.plane.engine(), self.sid.get(), self.first_namespace());
+        match (engine, sid, namespace) {
+            // What socketioxide still has to write goes first: behind it comes a mark.
+            (Some(engine), Some(sid), Some(namespace)) if !self.direct => {
+                if !engine.mark(*sid, &namespace, &self.plane.mark) {
+                    self.cut();
+                }
+            }
+            _ => self.finish(close_code::NORMAL),
+        }
+    }
+
+    /// Closes a session on polling when its client has fetched what waits, or takes too long.
+    fn retire_polling(self: &Arc<Self>) {
+        self.retiring.store(true, Ordering::SeqCst);
+        let connection = self.clone();
+        self.plane.tasks.spawn(async move {
+            let before = connection.polls_begun.load(Ordering::SeqCst);
+            tokio::time::sleep(SETTLED).await;
+            // A poll that still waits has nothing left to fetch.
+            let waiting = connection.polls.load(Ordering::SeqCst) > 0;
+            if !waiting || connection.polls_begun.load(Ordering::SeqCst) != before {
+                tokio::time::sleep(FAREWELL).await;
+            }
+            connection.cut();
+        });
+    }
+
+    /// A client polls: the guard says for how long, and whether the session closes with this poll.
+    pub fn poll(&self) -> (PollGuard<'_>, bool) {
+        self.polls_begun.fetch_add(1, Ordering::SeqCst);
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        (PollGuard(self), self.retiring.load(Ordering::SeqCst))
+    }
+
+    fn first_namespace(&self) -> Option<Box<str>> {
+        self.lock().members.first().map(|member| member.namespace.clone())
+    }
+
+    /// Whether an Engine.IO message is the mark behind what socketioxide had to write.
+    pub(super) fn is_mark(&self, text: &str) -> bool {
+        !self.direct && text.starts_with("42") && text.contains(&self.plane.mark)
     }
 
     /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
@@ -285,11 +336,7 @@ impl Connection {
         } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
             engine.disconnect(*sid, namespaces);
-            let connection = self.clone();
-            self.plane.tasks.spawn(async move {
-                tokio::time::sleep(FAREWELL).await;
-                connection.cut();
-            });
+            self.retire_polling();
         }
     }
 
@@ -452,6 +499,16 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A poll that waits for something to fetch.
+#[derive(Debug)]
+pub struct PollGuard<'a>(&'a Connection);
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        self.0.polls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::flusher::{self, Flusher};
 use super::peer::EngineIo;
 use crate::stats::Counters;
-use crate::wire::WireError;
+use crate::wire::{WireError, random_letters};
 
 /// Bounds that hold for every connection.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub trait EngineControl: Send + Sync {
     fn disconnect(&self, sid: Sid, namespaces: Vec<String>);
     /// Ends a session on polling.
     fn close(&self, sid: Sid, protocol: EngineIo);
+    /// Sends an event of this name through socketioxide's queue; false if there is no room for it.
+    fn mark(&self, sid: Sid, namespace: &str, mark: &str) -> bool;
 }
 
 /// The shared part of all connections of a server.
@@ -58,6 +60,8 @@ pub struct Plane {
     pub(super) counters: Arc<Counters>,
     pub(super) blocked: Mutex<HashMap<u64, Arc<Connection>>>,
     pub(super) tasks: TaskTracker,
+    /// Name of an event that only we send, through socketioxide to ourselves.
+    pub(super) mark: String,
     flushers: Vec<Arc<Flusher>>,
     intake: OnceLock<Arc<dyn Intake>>,
     engine: OnceLock<Arc<dyn EngineControl>>,
@@ -78,6 +82,7 @@ impl Plane {
             counters,
             blocked: Mutex::default(),
             tasks: tasks.clone(),
+            mark: random_letters(32),
             flushers: (0..workers).map(|_| Arc::default()).collect(),
             intake: OnceLock::new(),
             engine: OnceLock::new(),

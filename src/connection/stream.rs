@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::frame::{Head, frame, opcode, text_frame};
+use super::frame::{Head, close_code, frame, opcode, text_frame};
 use super::inbound::Inbound;
 use super::peer::EngineIo;
 
@@ -139,6 +139,7 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
             [b'0', ..] => connection.send_control(text_frame(&advertise(text, connection))),
             [b'4', b'0', ..] => connection.send_connect(text),
             [b'4', b'4', ..] => connection.send_connect_error(text),
+            _ if connection.is_mark(text) => connection.finish(close_code::NORMAL),
             _ => connection.send_control(text_frame(text)),
         };
     }

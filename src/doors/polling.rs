@@ -70,7 +70,13 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
 
 /// A client fetches what waits for it.
 async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
-    let response = doors.engine.serve(request).await;
+    let (_guard, last) = connection.poll();
+    let response = if last {
+        // The poll is under way before the session closes, and takes along what waits.
+        tokio::join!(doors.engine.serve(request), async { connection.cut() }).0
+    } else {
+        doors.engine.serve(request).await
+    };
     if connection.peer().protocol == EngineIo::V3 {
         return response;
     }

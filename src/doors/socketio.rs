@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use socketioxide::SocketIo;
+use socketioxide::extract::SocketRef;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_util::task::TaskTracker;
@@ -94,10 +95,14 @@ impl Engine {
 impl EngineControl for Engine {
     fn disconnect(&self, sid: Sid, namespaces: Vec<String>) {
         for namespace in namespaces {
-            if let Some(socket) = self.io.of(namespace).and_then(|namespace| namespace.get_socket(sid)) {
+            if let Some(socket) = self.socket(sid, &namespace) {
                 socket.disconnect().ok();
             }
         }
+    }
+
+    fn mark(&self, sid: Sid, namespace: &str, mark: &str) -> bool {
+        self.socket(sid, namespace).is_some_and(|socket| socket.emit(mark, &()).is_ok())
     }
 
     fn close(&self, sid: Sid, protocol: EngineIo) {
@@ -108,6 +113,12 @@ impl EngineControl for Engine {
         let request = packets(sid, protocol, close);
         let engine = self.clone();
         self.tasks.spawn(async move { engine.serve(request).await });
+    }
+}
+
+impl Engine {
+    fn socket(&self, sid: Sid, namespace: &str) -> Option<SocketRef<RoomAdapter>> {
+        self.io.of(namespace)?.get_socket(sid)
     }
 }
 

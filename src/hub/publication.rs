@@ -100,13 +100,13 @@ impl Target {
             let anybody = fields.is_empty() && !self.names_anything();
             return if down && anybody { Ok(Audience::Everyone) } else { Err(WireError::NoTarget) };
         }
-        let scope = fields.resolve(None).map_err(|(field, error)| WireError::malformed(field, error))?;
+        let scope = fields.resolve(None).map_err(|(field, error)| WireError::malformed(field, &error))?;
         let lists = [&self.user_ids, &self.socket_ids, &self.rooms];
         let named: usize = lists.into_iter().flatten().map(Vec::len).sum();
         if named.max(self.except_socket_ids.len()) > MAX_TARGETS {
-            return Err(WireError::malformed("target", format!("names more than {MAX_TARGETS} recipients")));
+            return Err(WireError::malformed("target", &format!("names more than {MAX_TARGETS} recipients")));
         }
-        let user = |text: &String| Id::parse(text).map_err(|error| WireError::malformed("target.user_ids", error));
+        let user = |text: &String| Id::parse(text).map_err(|error| WireError::malformed("target.user_ids", &error));
         let targets = Targets {
             users: self.user_ids.iter().flatten().map(user).collect::<Result<_, _>>()?,
             sockets: self.socket_ids.clone().unwrap_or_default(),

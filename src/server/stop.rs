@@ -33,9 +33,7 @@ impl Server {
         // What is being published is answered before transports close.
         self.closing.cancel();
         self.doors.sessions.retire_all();
-        while self.doors.sessions.count() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.doors.sessions.emptied().await;
     }
 
     async fn announce(&self) {

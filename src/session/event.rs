@@ -68,7 +68,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
         return refuse(
             session,
             incoming,
-            &WireError::malformed("event", "must be a JSON array that begins with a name"),
+            &WireError::malformed("event", &"must be a JSON array that begins with a name"),
         );
     };
     if let Value::Str(_, Some(attachments)) = &incoming.value

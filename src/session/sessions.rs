@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use socketioxide::SocketIo;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +46,7 @@ pub struct Sessions {
     pub(super) namespaces: Namespaces,
     pub(super) deadlines: Deadlines,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
+    emptied: Notify,
     io: OnceLock<SocketIo<RoomAdapter>>,
 }
 
@@ -56,6 +58,7 @@ impl Sessions {
             namespaces: Namespaces::default(),
             deadlines: Deadlines::default(),
             live: RwLock::default(),
+            emptied: Notify::new(),
             io: OnceLock::new(),
         });
         let tasks = &sessions.services.tasks;
@@ -89,7 +92,24 @@ impl Sessions {
     }
 
     pub(super) fn remove(&self, id: &PublicId) {
-        self.live.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        live.remove(id);
+        if live.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Waits until there are no sockets.
+    pub async fn emptied(&self) {
+        loop {
+            // Registered before the look, so that the last exit between the two is not missed.
+            let mut emptied = std::pin::pin!(self.emptied.notified());
+            emptied.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Session>> {

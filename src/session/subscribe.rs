@@ -36,7 +36,7 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
     session
         .as_identified("subscribe", |identity| {
             let request: Request = read_object("subscribe", argument)?;
-            subscribe(session, &sessions, identity, request)
+            subscribe(session, &sessions, identity, &request)
         })
         .map(Some)
 }
@@ -45,14 +45,14 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
 pub(super) fn in_namespace(session: &Session, channels: Vec<String>) -> Result<(), WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     let request = Request { channels, ..Request::default() };
-    session.as_identified("subscribe", |identity| subscribe(session, &sessions, identity, request)).map(|_| ())
+    session.as_identified("subscribe", |identity| subscribe(session, &sessions, identity, &request)).map(|_| ())
 }
 
 fn subscribe(
     session: &Session,
     sessions: &Sessions,
     identity: &Identity,
-    request: Request,
+    request: &Request,
 ) -> Result<Value, WireError> {
     let channels = channels(sessions, &request.channels)?;
     let asked = scope(session, identity, &request.scope)?;
@@ -89,7 +89,7 @@ fn subscribe(
 /// The channels of these names.
 pub(super) fn channels(sessions: &Sessions, names: &[String]) -> Result<ChannelMask, WireError> {
     if names.is_empty() || names.len() > MAX_CHANNELS {
-        return Err(WireError::malformed("channels", format!("must name 1 to {MAX_CHANNELS} channels")));
+        return Err(WireError::malformed("channels", &format!("must name 1 to {MAX_CHANNELS} channels")));
     }
     names.iter().try_fold(ChannelMask::NONE, |mask, name| {
         let shown = || WireError::UnknownChannel(name.chars().take(64).collect());
@@ -100,7 +100,7 @@ pub(super) fn channels(sessions: &Sessions, names: &[String]) -> Result<ChannelM
 /// The scope asked for: within one's own organization, and within the namespace's scope when none is named.
 fn scope(session: &Session, identity: &Identity, fields: &ScopeFields) -> Result<Scope, WireError> {
     let scope =
-        fields.resolve(Some(&identity.organization)).map_err(|(field, error)| WireError::malformed(field, error))?;
+        fields.resolve(Some(&identity.organization)).map_err(|(field, error)| WireError::malformed(field, &error))?;
     if scope.organization != identity.organization {
         return Err(WireError::OutsideClaims("that organization".into()));
     }

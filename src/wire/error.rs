@@ -160,7 +160,7 @@ pub enum WireError {
 
 impl WireError {
     /// A malformed value: which one, and what is wrong with it.
-    pub fn malformed(what: impl Into<String>, why: impl ToString) -> Self {
+    pub fn malformed(what: impl Into<String>, why: &impl ToString) -> Self {
         // What a client sent comes back in the reason, and it may have sent a lot.
         Self::Malformed { what: what.into(), why: why.to_string().chars().take(MAX_REASON).collect() }
     }

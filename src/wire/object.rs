@@ -15,9 +15,9 @@ use super::WireError;
 /// If the text is not an object with the fields of `T`.
 pub fn read_object<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, WireError> {
     if !json.trim_start().starts_with('{') {
-        return Err(WireError::malformed(what, "must be an object"));
+        return Err(WireError::malformed(what, &"must be an object"));
     }
-    serde_json::from_str(json).map_err(|error| WireError::malformed(what, error))
+    serde_json::from_str(json).map_err(|error| WireError::malformed(what, &error))
 }
 
 /// For `deserialize_with` on an optional field that must be an object.

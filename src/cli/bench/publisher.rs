@@ -1,0 +1,195 @@
+//! Publishers: POSTs on kept-alive connections, back to back or at a rate.
+//!
+//! They run on a thread of their own, so that receiving never delays sending;
+//! how late a paced event was sent is counted instead of hidden.
+
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use hdrhistogram::Histogram;
+use tokio::{runtime, task::JoinSet, time};
+
+use super::{args::Args, clock::Clock, http::Connection, payload, report, target::Target};
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is to be published.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Where to.
+    pub(super) target: Target,
+    /// The organization's id.
+    pub(super) organization: String,
+    /// The API key, if the server wants one.
+    pub(super) api_key: Option<String>,
+    /// Bytes of a payload.
+    pub(super) size: usize,
+    /// Number of the first event.
+    pub(super) first: u64,
+    /// How many events.
+    pub(super) events: u64,
+    /// Events a second over all publishers; back to back without.
+    pub(super) rate: Option<f64>,
+    /// How many connections share the work.
+    pub(super) publishers: usize,
+}
+
+/// What publishing took.
+#[derive(Debug)]
+pub(super) struct Published {
+    /// When the first event was sent.
+    pub(super) began: u64,
+    /// When the last answer had come.
+    pub(super) ended: u64,
+    /// From sending an event to its answer.
+    pub(super) answers: Histogram<u64>,
+    /// How late paced events were sent.
+    pub(super) late: Histogram<u64>,
+}
+
+/// Publishing that is under way.
+pub(super) struct Publishing {
+    thread: JoinHandle<Result<Published>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Job {
+    /// The job of publishing `events` events after `first`.
+    pub(super) fn new(args: &Args, target: &Target, first: u64, events: u64) -> Self {
+        Self {
+            target: target.clone(),
+            organization: args.organization.clone(),
+            api_key: args.api_key.clone(),
+            size: args.size,
+            first,
+            events,
+            rate: args.rate,
+            publishers: args.publishers,
+        }
+    }
+
+    /// Starts to publish.
+    pub(super) fn start(self, clock: Clock) -> Result<Publishing> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("publishers".to_owned()).spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(publish(Arc::new(self), clock, seen))
+        })?;
+        Ok(Publishing { thread, stop })
+    }
+}
+
+impl Publishing {
+    /// Whether all is published or publishing has failed.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Stops before the next event.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end.
+    pub(super) fn join(self) -> Result<Published> {
+        self.thread.join().map_err(|_| anyhow!("the publishers' thread panicked"))?
+    }
+}
+
+async fn publish(job: Arc<Job>, clock: Clock, stop: Arc<AtomicBool>) -> Result<Published> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut connections = Vec::new();
+    for _ in 0..job.publishers {
+        connections.push(Connection::open(&job.target).await.context("a publisher cannot connect")?);
+    }
+    let began = clock.now();
+    let mut publishers = JoinSet::new();
+    for connection in connections {
+        let (job, next, stop) = (Arc::clone(&job), Arc::clone(&next), Arc::clone(&stop));
+        publishers.spawn(Publisher { job, next, stop, clock, began, connection }.run());
+    }
+    let mut published = Published { began, ended: began, answers: report::histogram(), late: report::histogram() };
+    while let Some(one) = publishers.join_next().await {
+        let (answers, late) = one.map_err(|_| anyhow!("a publisher panicked"))??;
+        published.answers.add(&answers)?;
+        published.late.add(&late)?;
+    }
+    published.ended = clock.now();
+    Ok(published)
+}
+
+/// One connection that publishes.
+struct Publisher {
+    job: Arc<Job>,
+    next: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    clock: Clock,
+    began: u64,
+    connection: Connection,
+}
+
+impl Publisher {
+    async fn run(mut self) -> Result<(Histogram<u64>, Histogram<u64>)> {
+        let (mut answers, mut late) = (report::histogram(), report::histogram());
+        let mut request = self.head();
+        let head = request.len();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.job.events || self.stop.load(Ordering::Relaxed) {
+                return Ok((answers, late));
+            }
+            request.truncate(head);
+            payload::render(&mut request, self.job.first + number, &self.job.organization, self.job.size);
+            if let Some(rate) = self.job.rate {
+                late.saturating_record(self.wait_for_turn(number, rate).await);
+            }
+            let sent = self.clock.now();
+            payload::set_time(&mut request[head..], sent);
+            self.post(&request).await?;
+            answers.saturating_record(self.clock.now() - sent);
+        }
+    }
+
+    /// Waits until it is this event's turn and says how late it is by then.
+    async fn wait_for_turn(&self, number: u64, rate: f64) -> u64 {
+        let due = self.began + Duration::from_secs_f64(number as f64 / rate).as_nanos() as u64;
+        if let Some(early) = due.checked_sub(self.clock.now()) {
+            time::sleep(Duration::from_nanos(early)).await;
+        }
+        self.clock.now().saturating_sub(due)
+    }
+
+    async fn post(&mut self, request: &[u8]) -> Result<()> {
+        let answer = time::timeout(ANSWER_TIMEOUT, self.connection.exchange(request)).await;
+        let (response, _) = answer.context("publishing was not answered in time")?.context("publishing failed")?;
+        if response.status != 200 {
+            let body = String::from_utf8_lossy(&response.body);
+            bail!("publishing was answered {}: {}", response.status, body.chars().take(300).collect::<String>());
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut head = Vec::with_capacity(512 + self.job.size);
+        // Writing into a Vec cannot fail.
+        let _ = write!(
+            head,
+            "POST /api/ws/broadcast/kpi HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+            self.job.target.authority, self.job.size,
+        );
+        if let Some(key) = &self.job.api_key {
+            let _ = write!(head, "Authorization: Bearer {key}\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+}
