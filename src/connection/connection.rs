@@ -45,6 +45,7 @@ pub struct Connection {
     upgraded: AtomicBool,
     /// Whether it closes as soon as the client has fetched what waits.
     retiring: AtomicBool,
+    severed: AtomicBool,
     /// Polls that wait for something to fetch.
     polls: AtomicUsize,
     polls_begun: AtomicUsize,
@@ -76,6 +77,7 @@ impl Connection {
             dismissed: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
+            severed: AtomicBool::new(false),
             polls: AtomicUsize::new(0),
             polls_begun: AtomicUsize::new(0),
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
@@ -195,6 +197,7 @@ impl Connection {
                 (Some(head), Some(id)) if !head.body.is_empty() => packet::connect(head.namespace, id.as_str()),
                 _ => reply.to_owned(),
             };
+            outbox.answer_connect();
             // Without a member nobody will say that the socket is let in.
             if head.is_none_or(|head| outbox.members.iter().all(|member| *member.namespace != *head.namespace)) {
                 outbox.end_connect();
@@ -211,10 +214,10 @@ impl Connection {
     /// From a task of its own: socketioxide marks the socket as connecting until the caller has returned,
     /// and ignores a CONNECT before that.
     pub fn let_in(self: &Arc<Self>) {
-        let connection = self.clone();
+        let (connection, turn) = (self.clone(), self.lock().turn());
         self.plane.tasks.spawn(async move {
             tokio::task::yield_now().await;
-            connection.lock().end_connect();
+            connection.lock().let_in(turn);
         });
     }
 
@@ -230,13 +233,31 @@ impl Connection {
     }
 
     /// A CONNECT is handed to Engine.IO: what follows it waits for the answer.
-    pub(super) fn begin_connect(&self) {
+    pub fn begin_connect(&self) {
         self.lock().begin_connect();
     }
 
-    /// Whether an answer to a CONNECT is still to come; if so, `reader` is woken then.
-    pub(super) fn is_connecting(&self, reader: Option<&Waker>) -> bool {
-        self.lock().is_connecting(reader)
+    /// Whether what follows a CONNECT has to wait.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.lock().is_connecting()
+    }
+
+    /// Remembers the reader before it waits; false if it has nothing to wait for: `held` says that it waits
+    /// for a CONNECT, else it waits for the client.
+    pub(super) fn park(&self, reader: &Waker, held: bool) -> bool {
+        let mut outbox = self.lock();
+        if outbox.state == State::Closed || (held && !outbox.is_connecting()) {
+            return false;
+        }
+        if outbox.reader.as_ref().is_none_or(|present| !present.will_wake(reader)) {
+            outbox.reader = Some(reader.clone());
+        }
+        true
+    }
+
+    /// Whether nothing is read or written any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().state == State::Closed
     }
 
     /// Queues, and says whether the caller has to see to the writing.
@@ -263,8 +284,14 @@ impl Connection {
             self.plane.forget_blocked(self.key);
             self.shut();
         } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
+            self.severed.store(true, Ordering::SeqCst);
             engine.close(*sid, self.peer.protocol);
         }
+    }
+
+    /// Whether a session on polling has been closed, which its next poll should tell.
+    pub fn is_severed(&self) -> bool {
+        self.severed.load(Ordering::SeqCst)
     }
 
     /// Too much waits for the client: it is cut, and comes back.
@@ -328,11 +355,7 @@ impl Connection {
             return;
         }
         if self.tcp.get().is_some() {
-            let namespaces: Vec<Box<str>> = self.lock().members.iter().map(|member| member.namespace.clone()).collect();
-            for namespace in namespaces {
-                self.send_control(text_frame(&packet::disconnect(&namespace)));
-            }
-            self.finish(close_code::NORMAL);
+            self.retire();
         } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
             engine.disconnect(*sid, namespaces);
@@ -340,12 +363,19 @@ impl Connection {
         }
     }
 
-    /// Writes what waits and a close frame, then closes the transport.
+    /// Writes what waits and a close frame, then closes the transport; to a client that is dismissed also
+    /// the DISCONNECT of every namespace.
     pub(super) fn finish(self: &Arc<Self>, code: u16) {
         let mine = {
             let mut outbox = self.lock();
             if outbox.state != State::Open {
                 return;
+            }
+            if self.is_dismissed() {
+                for index in 0..outbox.members.len() {
+                    let disconnect = text_frame(&packet::disconnect(&outbox.members[index].namespace));
+                    outbox.push_control(disconnect);
+                }
             }
             outbox.farewell = Some(close_frame(code));
             outbox.state = State::Closing;
@@ -404,7 +434,7 @@ impl Connection {
                     }
                     drop(outbox);
                     if closing {
-                        self.shut();
+                        self.linger();
                     }
                     return;
                 }
@@ -480,6 +510,32 @@ impl Connection {
     /// Whether the reader has taken nothing for this long.
     pub(super) fn stalled_for(&self, timeout: Duration) -> bool {
         self.lock().blocked_since.is_some_and(|since| since.elapsed() >= timeout)
+    }
+
+    /// Says that nothing more comes, and reads on until the client has read everything: closing at once would
+    /// take back what it has not read yet.
+    fn linger(self: &Arc<Self>) {
+        let Some(tcp) = self.tcp.get() else { return };
+        socket2::SockRef::from(tcp).shutdown(Shutdown::Write).ok();
+        let connection = self.clone();
+        self.plane.tasks.spawn(async move {
+            tokio::time::timeout(FAREWELL, connection.discard()).await.ok();
+            connection.shut();
+        });
+    }
+
+    /// Reads and forgets until the client closes.
+    async fn discard(&self) {
+        let Some(tcp) = self.tcp.get() else { return };
+        let mut scratch = [0; 4096];
+        while tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut scratch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Shuts the stream down, which wakes whoever reads or waits to write.

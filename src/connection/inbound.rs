@@ -57,7 +57,7 @@ impl Inbound {
 
     /// Hands on what waited, up to the next CONNECT.
     pub(super) fn release(&mut self, connection: &Arc<Connection>) {
-        while !connection.is_connecting(None)
+        while !connection.is_connecting()
             && let Some((opcode, payload)) = self.held.pop_front()
         {
             self.message(opcode, &payload, connection);
@@ -157,7 +157,7 @@ impl Inbound {
     }
 
     fn whole(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
-        if self.is_held() || connection.is_connecting(None) {
+        if self.is_held() || connection.is_connecting() {
             self.held.push_back((opcode, payload.to_vec()));
         } else {
             self.message(opcode, payload, connection);
@@ -165,6 +165,9 @@ impl Inbound {
     }
 
     fn message(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
+        if connection.is_dismissed() {
+            return;
+        }
         if opcode == opcode::TEXT
             && let Ok(text) = std::str::from_utf8(payload)
         {

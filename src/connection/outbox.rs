@@ -37,6 +37,17 @@ pub(super) struct Member {
     early: Option<Vec<Bytes>>,
 }
 
+/// What is still to happen to a CONNECT before another one may follow.
+#[derive(Debug, Default)]
+struct Connecting {
+    /// Number of the CONNECT.
+    turn: u64,
+    /// Its answer is not out.
+    unanswered: bool,
+    /// Its socket is not let in.
+    outside: bool,
+}
+
 /// The queues of one connection.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -45,10 +56,10 @@ pub(super) struct Outbox {
     pub(super) scheduled: bool,
     pub(super) blocked_since: Option<Instant>,
     pub(super) members: SmallVec<[Member; 1]>,
-    /// Whether a CONNECT has been handed to Engine.IO and not yet been answered.
-    connecting: bool,
-    /// The reader, if it waits for that answer.
-    reader: Option<Waker>,
+    /// The CONNECT that has been handed to Engine.IO.
+    connecting: Connecting,
+    /// The reader, while it waits.
+    pub(super) reader: Option<Waker>,
     /// The close frame, written when nothing else waits.
     pub(super) farewell: Option<Bytes>,
     waiting: usize,
@@ -65,7 +76,7 @@ impl Outbox {
             scheduled: false,
             blocked_since: None,
             members: SmallVec::new(),
-            connecting: false,
+            connecting: Connecting::default(),
             reader: None,
             farewell: None,
             waiting: 0,
@@ -120,24 +131,46 @@ impl Outbox {
 
     /// A CONNECT is handed to Engine.IO.
     pub(super) fn begin_connect(&mut self) {
-        self.connecting = true;
+        self.connecting = Connecting { turn: self.connecting.turn + 1, unanswered: true, outside: true };
     }
 
-    /// The answer to a CONNECT goes out: the reader may go on.
+    /// Number of the CONNECT that was handed to Engine.IO last.
+    pub(super) fn turn(&self) -> u64 {
+        self.connecting.turn
+    }
+
+    /// The answer to the CONNECT goes out.
+    pub(super) fn answer_connect(&mut self) {
+        self.connecting.unanswered = false;
+        self.wake_reader();
+    }
+
+    /// The socket of a CONNECT is let in, if that is still the last one.
+    pub(super) fn let_in(&mut self, turn: u64) {
+        if self.connecting.turn == turn {
+            self.connecting.outside = false;
+            self.wake_reader();
+        }
+    }
+
+    /// The CONNECT is refused, or nobody waits for it any more.
     pub(super) fn end_connect(&mut self) {
-        self.connecting = false;
-        if let Some(reader) = self.reader.take() {
+        self.connecting.outside = false;
+        self.answer_connect();
+    }
+
+    /// Wakes the reader, if there is nothing left that it waits for.
+    pub(super) fn wake_reader(&mut self) {
+        if !self.is_connecting()
+            && let Some(reader) = self.reader.take()
+        {
             reader.wake();
         }
     }
 
-    /// Whether an answer to a CONNECT is still to come; if so, `reader` is woken then.
-    pub(super) fn is_connecting(&mut self, reader: Option<&Waker>) -> bool {
-        let connecting = self.connecting && self.state == State::Open;
-        if connecting && let Some(reader) = reader {
-            self.reader = Some(reader.clone());
-        }
-        connecting
+    /// Whether something is still to happen to a CONNECT.
+    pub(super) fn is_connecting(&self) -> bool {
+        (self.connecting.unanswered || self.connecting.outside) && self.state == State::Open
     }
 
     /// The client says that it leaves a namespace; Engine.IO has yet to hear it.

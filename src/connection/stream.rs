@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -65,7 +65,7 @@ impl AsyncRead for EngineStream {
                 return Poll::Ready(Ok(()));
             }
             if inbound.is_held() {
-                if connection.is_connecting(Some(cx.waker())) {
+                if connection.park(cx.waker(), true) {
                     return Poll::Pending;
                 }
                 inbound.release(connection);
@@ -74,7 +74,16 @@ impl AsyncRead for EngineStream {
             if inbound.ended {
                 return Poll::Ready(Ok(()));
             }
-            ready!(tcp.poll_read_ready(cx))?;
+            if connection.is_closed() {
+                inbound.ended = true;
+                continue;
+            }
+            if tcp.poll_read_ready(cx)?.is_pending() {
+                if connection.park(cx.waker(), false) {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             let read: io::Result<usize> = BUFFER.with_borrow_mut(|buffer| {
                 let count = read_ready(tcp, buffer)?;
                 inbound.feed(&mut buffer[..count], connection);

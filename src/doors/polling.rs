@@ -18,6 +18,9 @@ use super::state::{Doors, Peer};
 use crate::connection::{Connection, EngineIo, inspect_payload};
 use crate::wire::{WireError, packet};
 
+/// Closes a transport.
+const CLOSE: &str = "1";
+
 /// Separates the packets of a payload.
 const SEPARATOR: char = '\u{1e}';
 
@@ -77,17 +80,30 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
     } else {
         doors.engine.serve(request).await
     };
-    if connection.peer().protocol == EngineIo::V3 {
-        return response;
+    let (protocol, severed) = (connection.peer().protocol, connection.is_severed());
+    // A stock client takes a failed poll for a fault of the network; what closes is told as such.
+    if severed && response.status() != StatusCode::OK {
+        return closed(protocol);
     }
-    rewrite(response, |payload| {
-        if !payload.split(SEPARATOR).any(|message| message.starts_with("40")) {
-            return None;
+    rewrite(response, |payload| match protocol {
+        EngineIo::V3 => severed.then(|| format!("{payload}1:1")),
+        EngineIo::V4 => {
+            let present = payload.split(SEPARATOR).filter(|message| !message.is_empty());
+            let welcomed = present.map(|message| welcome(message, connection));
+            let messages: Vec<String> = welcomed.chain(severed.then(|| CLOSE.to_owned())).collect();
+            Some(messages.join(&SEPARATOR.to_string()))
         }
-        let messages: Vec<String> = payload.split(SEPARATOR).map(|message| welcome(message, connection)).collect();
-        Some(messages.join(&SEPARATOR.to_string()))
     })
     .await
+}
+
+/// A payload that closes the transport.
+fn closed(protocol: EngineIo) -> Response {
+    let payload = match protocol {
+        EngineIo::V3 => "1:1",
+        EngineIo::V4 => CLOSE,
+    };
+    ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], payload).into_response()
 }
 
 /// A CONNECT reply with our public id; any other message as it is.
@@ -108,11 +124,14 @@ async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
         Err(error) if error.is::<LengthLimitError>() => return too_large(limit),
         Err(_) => return refusal(3),
     };
+    if connection.is_dismissed() {
+        return "ok".into_response();
+    }
     let mut replaced = None;
     if let Ok(text) = std::str::from_utf8(&body)
         && connection.peer().protocol == EngineIo::V4
     {
-        if text.split(SEPARATOR).any(|message| message == "1") {
+        if text.split(SEPARATOR).any(|message| message == CLOSE) {
             connection.release_seat();
         }
         replaced = inspect_payload(text, connection);

@@ -18,6 +18,7 @@ impl Server {
         if tokio::time::timeout(grace, self.drain()).await.is_err() {
             tracing::warn!("the grace period is over before everything has ended");
         }
+        self.closing.cancel();
         for connection in self.doors.polling_connections() {
             connection.cut();
         }
@@ -30,9 +31,8 @@ impl Server {
 
     async fn drain(&self) {
         self.announce().await;
-        // What is being published is answered before transports close.
-        self.closing.cancel();
         self.doors.sessions.retire_all();
+        // Clients on polling still have to fetch what waits for them, so the listener stays until then.
         self.doors.sessions.emptied().await;
     }
 

@@ -106,6 +106,9 @@ impl Sessions {
             socket.disconnect().ok();
             return;
         }
+        if !connection.is_direct() {
+            connection.begin_connect();
+        }
         if let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) {
             session.recipient.confirm();
         }
