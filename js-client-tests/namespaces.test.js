@@ -236,6 +236,8 @@ for (const [how, loop] of Object.entries(loops)) {
 
     await loop(main);
     await connected(main);
+    // Answered behind everything the loop has sent, so that the last round is over.
+    assert.equal((await emitAck(main, 'client:ping', { timestamp: 1 })).timestamp, 1);
     await server.holds(2);
 
     await server.reaches(2, '/broadcast/kpi', kpi('acme', { department_id: 'north', n: 'after' }));

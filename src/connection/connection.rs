@@ -21,6 +21,9 @@ use crate::wire::{PublicId, packet};
 /// Batches one connection may write before others get their turn.
 const BATCHES_PER_TURN: usize = 8;
 
+/// A CONNECT that is not answered after this is handed on again.
+const OVERDUE: Duration = Duration::from_millis(500);
+
 /// A poll that waits longer than this has nothing to fetch.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -52,7 +55,10 @@ pub struct Connection {
     tcp: OnceLock<TcpStream>,
     sid: OnceLock<Sid>,
     outbox: Mutex<Outbox>,
+    /// Heartbeats and acks the client may send.
     pub(super) packets: Bucket,
+    /// CONNECTs the client may send: a page that mounts and unmounts sends many at once.
+    pub(super) connects: Bucket,
 }
 
 impl Connection {
@@ -84,6 +90,7 @@ impl Connection {
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new()),
             packets: Bucket::new(rate, rate),
+            connects: Bucket::new(rate, rate.saturating_mul(5)),
         }
     }
 
@@ -233,8 +240,30 @@ impl Connection {
     }
 
     /// A CONNECT is handed to Engine.IO: what follows it waits for the answer.
-    pub fn begin_connect(&self) {
-        self.lock().begin_connect();
+    ///
+    /// socketioxide ignores one that comes while it still marks the socket as connecting, which it does for a
+    /// moment longer than anybody outside can tell: an unanswered one is handed on again.
+    pub fn begin_connect(self: &Arc<Self>) {
+        let turn = {
+            let mut outbox = self.lock();
+            outbox.begin_connect();
+            outbox.turn()
+        };
+        let connection = Arc::downgrade(self);
+        self.plane.tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(OVERDUE).await;
+                let Some(connection) = connection.upgrade() else { return };
+                if !connection.lock().remind(turn) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether the last CONNECT is to be handed on again.
+    pub(super) fn take_repeat(&self) -> bool {
+        self.lock().take_repeat()
     }
 
     /// Whether what follows a CONNECT has to wait.

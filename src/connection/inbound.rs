@@ -11,6 +11,7 @@ use std::task::Waker;
 
 use super::connection::Connection;
 use super::frame::{Head, MAX_HEAD, close_code, opcode, put_head, unmask};
+use crate::wire::WireError;
 use crate::wire::packet::{self, Kind};
 
 /// Ack ids from here on are ours; socketioxide counts up from 1.
@@ -29,6 +30,8 @@ pub(super) struct Inbound {
     /// Messages behind a CONNECT that is not answered: before that, socketioxide would take
     /// them for a fault.
     held: VecDeque<(u8, Vec<u8>)>,
+    /// The CONNECT that was handed on last.
+    connect: Vec<u8>,
     pub(super) ended: bool,
     /// Whether Engine.IO's next ping is answered here, in the client's place.
     pub(super) answers_ping: bool,
@@ -74,6 +77,13 @@ impl Inbound {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+
+    /// Hands the last CONNECT on again.
+    pub(super) fn repeat_connect(&mut self) {
+        let connect = std::mem::take(&mut self.connect);
+        self.hand_on(opcode::TEXT, &connect);
+        self.connect = connect;
     }
 
     /// Takes bytes from the stream.
@@ -173,6 +183,7 @@ impl Inbound {
         {
             match inspect(text, connection) {
                 Verdict::Pass => {}
+                Verdict::Connect => self.connect = payload.to_vec(),
                 Verdict::Drop => return,
                 Verdict::Replace(instead) => return self.hand_on(opcode::TEXT, instead.as_bytes()),
             }
@@ -192,6 +203,8 @@ impl Inbound {
 enum Verdict {
     /// Engine.IO gets it.
     Pass,
+    /// Engine.IO gets it, and again if it does not answer.
+    Connect,
     /// Nobody gets it.
     Drop,
     /// Engine.IO gets this instead.
@@ -208,7 +221,12 @@ fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
     };
     let Some(head) = packet::parse(body) else { return Verdict::Pass };
     match head.kind {
-        Kind::Connect | Kind::Ack if !connection.packets.take() => Verdict::Drop,
+        Kind::Connect if !connection.connects.take() => {
+            let refusal = WireError::RateLimited(connection.plane().settings.packets_per_second).connect_error();
+            connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
+            Verdict::Drop
+        }
+        Kind::Ack if !connection.packets.take() => Verdict::Drop,
         Kind::Connect => connect(&head, connection),
         Kind::Disconnect => {
             connection.begin_leave(head.namespace);
@@ -232,7 +250,7 @@ fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
         }
     }
     connection.begin_connect();
-    Verdict::Pass
+    Verdict::Connect
 }
 
 /// An event whose name socketioxide cannot read, which would end the connection, without its name.

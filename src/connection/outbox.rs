@@ -46,6 +46,8 @@ struct Connecting {
     unanswered: bool,
     /// Its socket is not let in.
     outside: bool,
+    /// It has gone unanswered for too long and is to be handed on again.
+    repeat: bool,
 }
 
 /// The queues of one connection.
@@ -131,12 +133,29 @@ impl Outbox {
 
     /// A CONNECT is handed to Engine.IO.
     pub(super) fn begin_connect(&mut self) {
-        self.connecting = Connecting { turn: self.connecting.turn + 1, unanswered: true, outside: true };
+        self.connecting = Connecting { turn: self.connecting.turn + 1, unanswered: true, outside: true, repeat: false };
     }
 
     /// Number of the CONNECT that was handed to Engine.IO last.
     pub(super) fn turn(&self) -> u64 {
         self.connecting.turn
+    }
+
+    /// The CONNECT with this number has had its time: if it is unanswered, the reader is to hand it on again.
+    pub(super) fn remind(&mut self, turn: u64) -> bool {
+        let overdue = self.connecting.turn == turn && self.connecting.unanswered && self.state == State::Open;
+        if overdue {
+            self.connecting.repeat = true;
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        overdue
+    }
+
+    /// Whether the reader is to hand the last CONNECT on again.
+    pub(super) fn take_repeat(&mut self) -> bool {
+        std::mem::take(&mut self.connecting.repeat)
     }
 
     /// The answer to the CONNECT goes out.

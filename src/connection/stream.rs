@@ -64,6 +64,10 @@ impl AsyncRead for EngineStream {
                 inbound.consume(count);
                 return Poll::Ready(Ok(()));
             }
+            if connection.take_repeat() {
+                inbound.repeat_connect();
+                continue;
+            }
             if inbound.is_held() {
                 if connection.park(cx.waker(), true) {
                     return Poll::Pending;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::poll_immediate;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -74,27 +75,34 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
 /// A client fetches what waits for it.
 async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
     let (_guard, last) = connection.poll();
-    let response = if last {
-        // The poll is under way before the session closes, and takes along what waits.
-        tokio::join!(doors.engine.serve(request), async { connection.cut() }).0
-    } else {
-        doors.engine.serve(request).await
+    let mut served = std::pin::pin!(doors.engine.serve(request));
+    let response = match poll_immediate(served.as_mut()).await {
+        Some(response) => response,
+        None => {
+            // Nothing is left to fetch: a session that is retiring closes here.
+            if last {
+                connection.cut();
+            }
+            served.await
+        }
     };
-    let (protocol, severed) = (connection.peer().protocol, connection.is_severed());
-    // A stock client takes a failed poll for a fault of the network; what closes is told as such.
-    if severed && response.status() != StatusCode::OK {
-        return closed(protocol);
-    }
-    rewrite(response, |payload| match protocol {
-        EngineIo::V3 => severed.then(|| format!("{payload}1:1")),
+    let protocol = connection.peer().protocol;
+    let mut idle = response.status() != StatusCode::OK;
+    let response = rewrite(response, |payload| match protocol {
+        EngineIo::V3 => {
+            idle = !payload.contains(":4");
+            None
+        }
         EngineIo::V4 => {
-            let present = payload.split(SEPARATOR).filter(|message| !message.is_empty());
-            let welcomed = present.map(|message| welcome(message, connection));
-            let messages: Vec<String> = welcomed.chain(severed.then(|| CLOSE.to_owned())).collect();
+            idle = !payload.split(SEPARATOR).any(|message| message.starts_with(['4', 'b']));
+            let messages: Vec<String> = payload.split(SEPARATOR).map(|message| welcome(message, connection)).collect();
             Some(messages.join(&SEPARATOR.to_string()))
         }
     })
-    .await
+    .await;
+    // A stock client takes a failed poll for a fault of the network, and what comes in one payload with a
+    // close for lost: a session that was cut says so in a payload of its own.
+    if idle && connection.is_severed() { closed(protocol) } else { response }
 }
 
 /// A payload that closes the transport.

@@ -55,6 +55,9 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
 
     fn call(&self, socket: Arc<Socket<RoomAdapter>>, _auth: Option<Value>) {
         self.sessions.welcome(&socket);
+        if let Some(connection) = connection_of(&socket) {
+            connection.let_in();
+        }
     }
 }
 
@@ -113,6 +116,7 @@ impl Sessions {
             session.recipient.confirm();
         }
         self.welcome(&socket);
+        connection.let_in();
     }
 
     /// What a CONNECT asks for, if it may be had.
@@ -141,7 +145,6 @@ impl Sessions {
         let Some(connection) = connection_of(socket) else { return };
         let id = connection.public_id(socket.ns());
         let Some(session) = id.and_then(|id| self.get(id.as_str())) else { return };
-        connection.let_in();
         if !session.enter() {
             return;
         }
