@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socketioxide::adapter::Emitter;
 use socketioxide::socket::Sid;
+use socketioxide_core::Value;
 use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
 use socketioxide_core::packet::Packet;
 
@@ -70,6 +71,12 @@ impl RoomAdapter {
         }
         self.local.del(sid, gone);
         self.local.add_all(sid, new);
+    }
+
+    /// Sends an event of this name to one socket, behind everything that waits for it; false if its queue is full.
+    pub fn mark(&self, sid: Sid, name: &str) -> bool {
+        let arguments = Value::Str(serde_json::json!([name]).to_string().into(), None);
+        self.send(sid, Packet::event(self.namespace().to_owned(), arguments))
     }
 
     /// Sends a packet to one socket; false if its queue is full.

@@ -32,6 +32,7 @@ type Service_ = SocketIoService<axum::Router, RoomAdapter>;
 pub struct Engine {
     service: Service_,
     io: SocketIo<RoomAdapter>,
+    directory: Arc<Directory>,
     tasks: TaskTracker,
 }
 
@@ -53,7 +54,7 @@ impl Engine {
             .ws_read_buffer_size(1024)
             .with_adapter::<RoomAdapter>(directory.clone())
             .build_with_inner_svc(axum::Router::new());
-        Self { service, io, tasks: tasks.clone() }
+        Self { service, io, directory: directory.clone(), tasks: tasks.clone() }
     }
 
     /// The handle that namespaces are mounted on.
@@ -102,7 +103,7 @@ impl EngineControl for Engine {
     }
 
     fn mark(&self, sid: Sid, namespace: &str, mark: &str) -> bool {
-        self.socket(sid, namespace).is_some_and(|socket| socket.emit(mark, &()).is_ok())
+        self.directory.namespace(namespace).is_some_and(|rooms| rooms.mark(sid, mark))
     }
 
     fn close(&self, sid: Sid, protocol: EngineIo) {
