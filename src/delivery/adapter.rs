@@ -73,6 +73,12 @@ impl RoomAdapter {
         self.local.add_all(sid, new);
     }
 
+    /// Tells one socket that it is disconnected; it stays until its transport closes, since what it has
+    /// already sent would otherwise count as a fault.
+    pub fn disconnect(&self, sid: Sid) {
+        self.send(sid, Packet::disconnect(self.namespace().to_owned()));
+    }
+
     /// Sends an event of this name to one socket, behind everything that waits for it; false if its queue is full.
     pub fn mark(&self, sid: Sid, name: &str) -> bool {
         let arguments = Value::Str(serde_json::json!([name]).to_string().into(), None);

@@ -9,7 +9,6 @@ use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use socketioxide::SocketIo;
-use socketioxide::extract::SocketRef;
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_util::task::TaskTracker;
@@ -95,10 +94,8 @@ impl Engine {
 
 impl EngineControl for Engine {
     fn disconnect(&self, sid: Sid, namespaces: Vec<String>) {
-        for namespace in namespaces {
-            if let Some(socket) = self.socket(sid, &namespace) {
-                socket.disconnect().ok();
-            }
+        for rooms in namespaces.iter().filter_map(|namespace| self.directory.namespace(namespace)) {
+            rooms.disconnect(sid);
         }
     }
 
@@ -114,12 +111,6 @@ impl EngineControl for Engine {
         let request = packets(sid, protocol, close);
         let engine = self.clone();
         self.tasks.spawn(async move { engine.serve(request).await });
-    }
-}
-
-impl Engine {
-    fn socket(&self, sid: Sid, namespace: &str) -> Option<SocketRef<RoomAdapter>> {
-        self.io.of(namespace)?.get_socket(sid)
     }
 }
 

@@ -20,6 +20,9 @@ struct Call<'a> {
 /// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
 pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
     let Some(sessions) = session.sessions() else { return };
+    if session.recipient.connection.is_dismissed() {
+        return;
+    }
     let config = sessions.config();
     session.touch();
     sessions.services.counters.received();
