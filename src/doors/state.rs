@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio_util::sync::CancellationToken;
 
 use super::origin::Origins;
 use super::socketio::Engine;
@@ -48,7 +49,7 @@ pub struct Doors {
     /// socketioxide.
     pub engine: Engine,
     pub(super) polling: PollingSessions,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl Doors {
@@ -70,7 +71,7 @@ impl Doors {
             origins: Origins::new(&config.server.cors_origins),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             config,
             bound,
             sessions,
@@ -85,12 +86,17 @@ impl Doors {
 
     /// From now on nobody new is let in.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
     }
 
     /// Whether the server is stopping.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
+    }
+
+    /// Waits until the server stops.
+    pub(super) async fn stopped(&self) {
+        self.stopping.cancelled().await;
     }
 
     /// Connections that are on polling, those without a socket included.

@@ -110,8 +110,13 @@ impl Receipts {
         Some((receipt.organization.clone(), receipt.progress()))
     }
 
-    /// Waits until all recipients of a message have acknowledged, or the time is up.
-    pub async fn wait(&self, message_id: &str, timeout: Duration) -> Option<Progress> {
+    /// Waits until all recipients of a message have acknowledged, the time is up, or `enough` ends.
+    pub async fn wait(
+        &self,
+        message_id: &str,
+        timeout: Duration,
+        enough: impl Future<Output = ()>,
+    ) -> Option<Progress> {
         let receipt = self.lock().by_message_id.get(message_id).cloned()?;
         let complete = async {
             loop {
@@ -124,7 +129,10 @@ impl Receipts {
                 changed.await;
             }
         };
-        tokio::time::timeout(timeout, complete).await.ok();
+        tokio::select! {
+            _ = tokio::time::timeout(timeout, complete) => {}
+            () = enough => {}
+        }
         Some(receipt.progress())
     }
 
@@ -162,6 +170,8 @@ impl Receipt {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
     #[tokio::test]
@@ -171,10 +181,10 @@ mod tests {
         receipts.open(7, "m", None);
         receipts.acknowledge(7, quick.clone());
         receipts.sent(7, vec![(quick.clone(), None), (slow.clone(), None)]);
-        let progress = receipts.wait("m", Duration::from_millis(1)).await.expect("a receipt");
+        let progress = receipts.wait("m", Duration::from_millis(1), pending()).await.expect("a receipt");
         assert_eq!((progress.acknowledged.len(), progress.pending.len()), (1, 1));
         assert!(receipts.acknowledge_message("m", slow));
-        let progress = receipts.wait("m", Duration::from_secs(60)).await.expect("a receipt");
+        let progress = receipts.wait("m", Duration::from_secs(60), pending()).await.expect("a receipt");
         assert_eq!((progress.acknowledged.len(), progress.pending.len()), (2, 0));
         assert!(!receipts.acknowledge_message("another", quick));
     }

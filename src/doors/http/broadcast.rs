@@ -164,7 +164,7 @@ async fn publish(
         "message": message,
     });
     if let (true, Some(timeout)) = (options.waits(), timeout)
-        && let Some(progress) = doors.hub.receipts.wait(&published.message_id, timeout).await
+        && let Some(progress) = doors.hub.receipts.wait(&published.message_id, timeout, doors.stopped()).await
     {
         answer["acknowledged"] = json!(progress.acknowledged);
         answer["pending"] = json!(progress.pending);

@@ -41,6 +41,7 @@ impl TestServer {
         config.logging.enable_logging = false;
         // Empty namespaces and rooms may wait for the next clean-up; tests wait for it too.
         config.limits.room_cleanup_interval_ms = 100;
+        config.limits.connect_timeout_ms = 2_000;
         configure(&mut config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
