@@ -61,7 +61,7 @@ ci: lint test ## Everything a change must pass
 	mkdir -p $(@D) && touch $@
 
 cargo:
-	@command -v cargo >/dev/null || { echo "Rust 1.94 or newer is needed (cargo is not on the PATH): https://rustup.rs" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "Rust 1.95 or newer is needed (cargo is not on the PATH): https://rustup.rs" >&2; exit 1; }
 
 npm:
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer is needed (npm is not on the PATH): https://nodejs.org" >&2; exit 1; }

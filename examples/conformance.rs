@@ -96,6 +96,10 @@ impl Intake for Everyone {
         Ok(())
     }
 
+    fn refuse(&self, _: &Connection, _: &str, _: &WireError) -> bool {
+        false
+    }
+
     fn readmit(self: Arc<Self>, _: &Arc<Connection>, _: &str, _: &str) {}
 
     fn acknowledged(&self, _: &Connection, _: &str, _: u64) {}

@@ -104,9 +104,14 @@ impl Connection {
         &self.peer
     }
 
+    /// Whether a WebSocket carries it, or is about to.
+    pub fn has_websocket(&self) -> bool {
+        self.tcp.get().is_some()
+    }
+
     /// The transport as clients name it.
     pub fn transport(&self) -> &'static str {
-        if self.tcp.get().is_some() { "websocket" } else { "polling" }
+        if self.has_websocket() { "websocket" } else { "polling" }
     }
 
     /// Tells the connection its Engine.IO session id, once that is known.
@@ -167,6 +172,11 @@ impl Connection {
     /// The CONNECT reply of a namespace goes out: the public id that it shall carry.
     pub fn open(&self, namespace: &str) -> Option<PublicId> {
         self.lock().open(namespace)
+    }
+
+    /// The public id of one of its sockets.
+    pub fn any_public_id(&self) -> Option<PublicId> {
+        self.lock().members.first().map(|member| member.id.clone())
     }
 
     /// The public id of the socket in a namespace.

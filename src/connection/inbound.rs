@@ -275,28 +275,67 @@ pub fn inspect_payload(body: &str, connection: &Arc<Connection>) -> Option<Strin
     let mut changed = false;
     let mut left: Vec<Cow<'_, str>> = Vec::new();
     for message in body.split('\u{1e}') {
-        let head = message.strip_prefix('4').and_then(packet::parse);
-        match head {
-            Some(head) if head.kind == Kind::Connect && connection.is_open(head.namespace) => {
-                if let Some(intake) = connection.plane().intake() {
-                    intake.clone().readmit(connection, head.namespace, head.body);
-                    changed = true;
-                    continue;
-                }
-                left.push(message.into());
+        match inspect_polled(message, connection) {
+            Verdict::Pass | Verdict::Connect => left.push(message.into()),
+            Verdict::Drop => changed = true,
+            Verdict::Replace(instead) => {
+                changed = true;
+                left.push(instead.into());
             }
-            Some(head) if head.kind == Kind::Disconnect => {
-                connection.begin_leave(head.namespace);
-                left.push(message.into());
-            }
-            Some(head) if head.kind == Kind::Ack && acknowledge(&head, connection) => changed = true,
-            Some(head) if head.kind == Kind::Event => {
-                let replaced = nameable(&head);
-                changed |= replaced.is_some();
-                left.push(replaced.map_or(message.into(), Cow::from));
-            }
-            _ => left.push(message.into()),
         }
     }
     changed.then(|| left.join("\u{1e}"))
+}
+
+/// Tells of the shared acks in a payload of protocol version 3, `<length>:<message>…`; they stay in it, since
+/// socketioxide does not know them either.
+pub fn observe_payload_v3(mut body: &str, connection: &Connection) {
+    while let Some((length, rest)) = body.split_once(':') {
+        let Ok(mut units) = length.parse::<usize>() else { return };
+        // Lengths count UTF-16 code units, as JavaScript does.
+        let end = rest.char_indices().find_map(|(index, char)| {
+            let before = units;
+            units = units.saturating_sub(char.len_utf16());
+            (before == 0).then_some(index)
+        });
+        let (message, next) = rest.split_at(end.unwrap_or(rest.len()));
+        if let Some(head) = message.strip_prefix('4').and_then(packet::parse)
+            && head.kind == Kind::Ack
+        {
+            acknowledge(&head, connection);
+        }
+        body = next;
+    }
+}
+
+fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
+    let Some(head) = message.strip_prefix('4').and_then(packet::parse) else { return Verdict::Pass };
+    match head.kind {
+        Kind::Connect => connect_polled(&head, connection),
+        Kind::Disconnect => {
+            connection.begin_leave(head.namespace);
+            Verdict::Pass
+        }
+        Kind::Ack if !connection.packets.take() || acknowledge(&head, connection) => Verdict::Drop,
+        Kind::Event => nameable(&head).map_or(Verdict::Pass, Verdict::Replace),
+        _ => Verdict::Pass,
+    }
+}
+
+fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
+    let Some(intake) = connection.plane().intake() else { return Verdict::Pass };
+    let refusal = if connection.connects.take() {
+        if connection.is_open(head.namespace) {
+            intake.clone().readmit(connection, head.namespace, head.body);
+            return Verdict::Drop;
+        }
+        intake.admissible(connection, head.namespace, head.body).err()
+    } else {
+        Some(WireError::RateLimited(connection.plane().settings.packets_per_second))
+    };
+    // A client in no namespace is told by socketioxide, whose middleware refuses for the same reason.
+    match refusal {
+        Some(refusal) if intake.refuse(connection, head.namespace, &refusal) => Verdict::Drop,
+        _ => Verdict::Pass,
+    }
 }

@@ -16,7 +16,7 @@ mod stream;
 
 pub use connection::Connection;
 pub use frame::text_frame;
-pub use inbound::inspect_payload;
+pub use inbound::{inspect_payload, observe_payload_v3};
 pub use peer::{EngineIo, Peer};
 pub use plane::{EngineControl, Intake, Plane, Settings};
 pub use stream::EngineStream;

@@ -37,6 +37,9 @@ pub trait Intake: Send + Sync {
     /// # Errors
     /// What the client is told instead.
     fn admissible(&self, connection: &Connection, namespace: &str, auth: &str) -> Result<(), WireError>;
+    /// Tells a client on polling that a CONNECT is refused; false if it is in no namespace through which it
+    /// could be told.
+    fn refuse(&self, connection: &Connection, namespace: &str, refusal: &WireError) -> bool;
     /// A CONNECT for a namespace that the connection is in: the client has left it and comes again, which
     /// socketioxide would ignore without an answer.
     fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str);

@@ -1,5 +1,6 @@
 //! The delivery rule: which sockets an entry reaches, each of them once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::adapter::RoomAdapter;
@@ -34,9 +35,7 @@ pub fn deliver(
     match &entry.draft.audience {
         Audience::Everyone => {
             let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
-            for recipient in directory.recipients() {
-                round.offer(&Rendered::new(entry, recipient.namespace()), &recipient, belongs);
-            }
+            round.each(&directory.recipients(), belongs);
         }
         Audience::Scope { scope, targets: None } => round.scope(directory, catalogue, scope),
         Audience::Scope { scope, targets: Some(targets) } => round.targets(directory, scope, targets),
@@ -85,8 +84,16 @@ impl Round<'_> {
         for adapter in directory.namespaces_of(&scope.organization) {
             self.room(&adapter, &rooms, belongs);
         }
-        for recipient in named {
-            self.offer(&Rendered::new(self.entry, recipient.namespace()), &recipient, belongs);
+        self.each(&named, belongs);
+    }
+
+    /// Recipients of any namespaces, with the entry rendered once for each namespace.
+    fn each(&mut self, recipients: &[Arc<Recipient>], wants: impl Fn(&Interest) -> bool) {
+        let mut rendered: HashMap<&str, Rendered<'_>> = HashMap::new();
+        for recipient in recipients {
+            let namespace = recipient.namespace();
+            let rendered = rendered.entry(namespace).or_insert_with(|| Rendered::new(self.entry, namespace));
+            self.offer(rendered, recipient, &wants);
         }
     }
 

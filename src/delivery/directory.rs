@@ -1,47 +1,76 @@
 //! Who is here: every namespace and every recipient of the server.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::RoomAdapter;
 use super::recipient::Recipient;
-use crate::rooms::{Id, RoomName, Scope, namespace_of};
+use crate::rooms::{Id, RoomName, parse_namespace};
 use crate::wire::{PublicId, now_ms};
 
 /// The directory of one server.
 #[derive(Debug, Default)]
 pub struct Directory {
-    namespaces: RwLock<HashMap<String, Arc<RoomAdapter>>>,
+    namespaces: RwLock<Namespaces>,
     recipients: RwLock<HashMap<PublicId, Arc<Recipient>>>,
     /// When each room came to be, in milliseconds since the epoch.
     created: RwLock<HashMap<String, i64>>,
+    /// Held while a namespace becomes known to us and to socketioxide, so that both always know the same one.
+    mounting: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Namespaces {
+    by_path: HashMap<String, Arc<RoomAdapter>>,
+    /// Those of the tree, by the organization they belong to.
+    by_organization: HashMap<Id, Vec<Arc<RoomAdapter>>>,
 }
 
 impl Directory {
-    /// A namespace comes to be. `publish` makes it known to socketioxide, and runs under our lock so
-    /// that both always know the same one.
+    /// A namespace comes to be; `publish` makes it known to socketioxide.
     pub(super) fn mount(&self, adapter: Arc<RoomAdapter>, publish: impl FnOnce()) {
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        namespaces.insert(adapter.namespace().to_owned(), adapter);
+        let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(scope) = parse_namespace(adapter.namespace()) {
+                let siblings = namespaces.by_organization.entry(scope.organization).or_default();
+                siblings.retain(|sibling| sibling.namespace() != adapter.namespace());
+                siblings.push(adapter.clone());
+            }
+            namespaces.by_path.insert(adapter.namespace().to_owned(), adapter);
+        }
         publish();
     }
 
     /// A namespace is gone.
     pub fn unmount(&self, adapter: &Arc<RoomAdapter>) {
         let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        if namespaces.get(adapter.namespace()).is_some_and(|present| Arc::ptr_eq(present, adapter)) {
-            namespaces.remove(adapter.namespace());
+        if namespaces.by_path.get(adapter.namespace()).is_some_and(|present| Arc::ptr_eq(present, adapter)) {
+            namespaces.by_path.remove(adapter.namespace());
+        }
+        let Some(scope) = parse_namespace(adapter.namespace()) else { return };
+        if let Some(siblings) = namespaces.by_organization.get_mut(&scope.organization) {
+            siblings.retain(|sibling| !Arc::ptr_eq(sibling, adapter));
+            if siblings.is_empty() {
+                namespaces.by_organization.remove(&scope.organization);
+            }
         }
     }
 
     /// The rooms of a namespace.
     pub fn namespace(&self, path: &str) -> Option<Arc<RoomAdapter>> {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).cloned()
     }
 
     /// How many namespaces there are beside the main one.
     pub fn dynamic_namespaces(&self) -> usize {
-        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).keys().filter(|path| *path != "/").count()
+        self.namespaces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_path
+            .keys()
+            .filter(|path| *path != "/")
+            .count()
     }
 
     /// A socket is let in.
@@ -68,14 +97,9 @@ impl Directory {
 
     /// The main namespace and those of an organization.
     pub(super) fn namespaces_of(&self, organization: &Id) -> Vec<Arc<RoomAdapter>> {
-        let root = namespace_of(&Scope::organization(organization.clone()));
-        let below = format!("{root}/");
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let mine = namespaces
-            .iter()
-            .filter(|(path, _)| *path == "/" || **path == root || path.starts_with(&below))
-            .map(|(_, adapter)| adapter.clone());
-        mine.collect()
+        let theirs = namespaces.by_organization.get(organization).into_iter().flatten();
+        namespaces.by_path.get("/").into_iter().chain(theirs).cloned().collect()
     }
 
     /// How many sockets are in a room, in all namespaces of its organization.

@@ -102,6 +102,11 @@ impl Recipient {
         self.rooms.send(self.sid, Packet::connect(self.namespace().to_owned(), Some(body)));
     }
 
+    /// Tells the client that another of its CONNECTs is refused.
+    pub fn relay_refusal(&self, namespace: &str, reason: &str) {
+        self.rooms.send(self.sid, Packet::connect_error(namespace.to_owned(), reason));
+    }
+
     /// Refuses to let the socket in again.
     pub fn refuse(&self, reason: &str) {
         if self.connection.is_direct() {

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{Connection, EngineIo, inspect_payload};
+use crate::connection::{Connection, EngineIo, inspect_payload, observe_payload_v3};
 use crate::wire::{WireError, packet};
 
 /// Closes a transport.
@@ -136,13 +136,16 @@ async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
         return "ok".into_response();
     }
     let mut replaced = None;
-    if let Ok(text) = std::str::from_utf8(&body)
-        && connection.peer().protocol == EngineIo::V4
-    {
-        if text.split(SEPARATOR).any(|message| message == CLOSE) {
-            connection.release_seat();
+    if let Ok(text) = std::str::from_utf8(&body) {
+        match connection.peer().protocol {
+            EngineIo::V3 => observe_payload_v3(text, connection),
+            EngineIo::V4 => {
+                if text.split(SEPARATOR).any(|message| message == CLOSE) {
+                    connection.release_seat();
+                }
+                replaced = inspect_payload(text, connection);
+            }
         }
-        replaced = inspect_payload(text, connection);
     }
     if replaced.as_ref().is_some_and(String::is_empty) {
         return "ok".into_response();

@@ -188,8 +188,10 @@ pub(super) fn refusal(code: u8) -> Response {
         0 => "Transport unknown",
         1 => "Session ID unknown",
         2 => "Bad handshake method",
+        4 => "Forbidden",
         5 => "Unsupported protocol version",
         _ => "Bad request",
     };
-    (StatusCode::BAD_REQUEST, axum::Json(serde_json::json!({ "code": code, "message": message }))).into_response()
+    let status = if code == 4 { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+    (status, axum::Json(serde_json::json!({ "code": code, "message": message }))).into_response()
 }

@@ -35,6 +35,10 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
     if version != Some(b"13") {
         return (StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response();
     }
+    // Browsers do not guard WebSockets by CORS: a page of any origin could open one.
+    if !doors.origins.allow(headers) {
+        return refusal(4);
+    }
     let accept = derive_accept_key(key.as_bytes());
     let purpose = match query.sid {
         None => match doors.admit_handshake(headers, peer) {

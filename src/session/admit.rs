@@ -7,6 +7,7 @@
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socketioxide::handler::{ConnectHandler, DisconnectHandler, MessageHandler};
 use socketioxide::socket::{DisconnectReason, Socket};
@@ -22,6 +23,9 @@ use crate::connection::Connection;
 use crate::delivery::{Interest, Recipient, RoomAdapter};
 use crate::rooms::{Scope, parse_namespace};
 use crate::wire::{Forms, PublicId, WireError, now_iso};
+
+/// How long a transport takes to close.
+const CLOSED: Duration = Duration::from_secs(3);
 
 /// Receives the sockets of a namespace.
 #[derive(Debug, Clone)]
@@ -54,8 +58,11 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
     }
 
     fn call(&self, socket: Arc<Socket<RoomAdapter>>, _auth: Option<Value>) {
-        self.sessions.welcome(&socket);
-        if let Some(connection) = connection_of(&socket) {
+        let connection = connection_of(&socket);
+        if let Some(session) = self.sessions.welcome(&socket) {
+            self.sessions.check_namespace(&session, socket);
+        }
+        if let Some(connection) = connection {
             connection.let_in();
         }
     }
@@ -94,6 +101,23 @@ impl Sessions {
         Ok(())
     }
 
+    /// A namespace may be swept while a socket is on its way in. What is sent to the socket there is lost, and
+    /// nobody would end it: its session ends here, and its client is cut and comes back.
+    fn check_namespace(&self, session: &Session, socket: Arc<Socket<RoomAdapter>>) {
+        let known = self.io().of(socket.ns()).is_some_and(|namespace| namespace.get_socket(socket.id).is_some());
+        // One that has left since is not there either.
+        if known || session.has_exited() {
+            return;
+        }
+        session.exit("its namespace was swept");
+        session.recipient.connection.cut();
+        self.services.tasks.spawn(async move {
+            // Only after the transport has closed, or the client would take it for a dismissal.
+            tokio::time::sleep(CLOSED).await;
+            socket.disconnect().ok();
+        });
+    }
+
     /// A socket that is in its namespace asks for it again: its session ends, and a new one begins.
     pub(super) fn admit_again(self: &Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
         let Some(socket) = connection.sid().and_then(|sid| self.io().of(namespace)?.get_socket(sid)) else { return };
@@ -109,7 +133,8 @@ impl Sessions {
             socket.disconnect().ok();
             return;
         }
-        if !connection.is_direct() {
+        // The answer takes its way through socketioxide's queue: what follows waits for it.
+        if !connection.is_direct() && connection.has_websocket() {
             connection.begin_connect();
         }
         if let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) {
@@ -141,17 +166,11 @@ impl Sessions {
     }
 
     /// The connect handler: the socket can be answered from here on.
-    fn welcome(self: &Arc<Self>, socket: &Socket<RoomAdapter>) {
-        let Some(connection) = connection_of(socket) else { return };
-        let id = connection.public_id(socket.ns());
-        let Some(session) = id.and_then(|id| self.get(id.as_str())) else { return };
+    fn welcome(self: &Arc<Self>, socket: &Socket<RoomAdapter>) -> Option<Arc<Session>> {
+        let id = connection_of(socket)?.public_id(socket.ns())?;
+        let session = self.get(id.as_str())?;
         if !session.enter() {
-            return;
-        }
-        // A namespace may be swept while a socket is on its way in: what is sent to it there is lost in silence.
-        let known = self.io().of(socket.ns()).is_some_and(|namespace| namespace.get_socket(socket.id).is_some());
-        if !known && !session.has_exited() {
-            return connection.cut();
+            return Some(session);
         }
         let recipient = &session.recipient;
         let config = self.config();
@@ -173,8 +192,9 @@ impl Sessions {
             tracing::info!(socket_id = %recipient.id, namespace = recipient.namespace(), transport, "socket entered");
         }
         if session.queue.release() == Pushed::StartWorker {
-            self.services.tasks.spawn(event::work(session));
+            self.services.tasks.spawn(event::work(session.clone()));
         }
+        Some(session)
     }
 }
 

@@ -29,7 +29,9 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
     let size = incoming.value.len();
     let is_ack = incoming.value.as_str().is_some_and(|text| text.starts_with("[\"ack\""));
     if config.logging.log_all_messages {
-        tracing::info!(socket_id = %session.recipient.id, size, "message");
+        let identity = session.identity();
+        let organization = identity.as_ref().map(|identity| identity.organization.as_str());
+        tracing::info!(socket_id = %session.recipient.id, event = name_of(&incoming), size, organization, "message");
     }
     let bucket = if is_ack { &session.acks } else { &session.messages };
     if !bucket.take() {
@@ -43,17 +45,22 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
         let limit = config.limits.max_message_size_bytes;
         return refuse(session, &incoming, &WireError::TooLarge { size, limit });
     }
-    let ack_id = incoming.ack_id;
+    // Only this task adds events of this socket, so there is still room when it does.
+    if session.queue.is_full() {
+        return refuse(session, &incoming, &WireError::QueueFull(session.queue.limit()));
+    }
     match session.queue.push(incoming) {
         Pushed::Waiting => {}
         Pushed::StartWorker => {
             sessions.services.tasks.spawn(work(session.clone()));
         }
-        Pushed::Full => {
-            let refused = Incoming { value: Value::Str("[]".into(), None), ack_id };
-            refuse(session, &refused, &WireError::QueueFull(session.queue.limit()));
-        }
     }
+}
+
+/// The name of an event, for a log line: cut short, since a client may call it anything.
+fn name_of(incoming: &Incoming) -> String {
+    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
+    read(text).map(|call| call.name.chars().take(64).collect()).unwrap_or_default()
 }
 
 /// Handles what waits, one event after another.

@@ -1,6 +1,7 @@
 //! Namespaces of the tree: counted, so that empty ones can be swept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::sessions::Sessions;
 
-/// Empty namespaces that may wait for the next clean-up.
+/// Namespaces that may become empty and wait for the next clean-up.
 const MAX_EMPTY: usize = 1_000;
 
 /// Sockets in each namespace of the tree, those on their way in included.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     counts: Mutex<HashMap<String, Count>>,
+    /// Times that one has become empty since the last clean-up.
+    emptied: AtomicUsize,
     crowded: Notify,
 }
 
@@ -45,10 +48,9 @@ impl Namespaces {
     /// A socket has left.
     pub(super) fn leave(&self, path: &str) {
         let mut counts = self.lock();
-        if let Some(count) = counts.get_mut(path) {
-            count.sockets = count.sockets.saturating_sub(1);
-        }
-        if counts.len() > MAX_EMPTY {
+        let Some(count) = counts.get_mut(path) else { return };
+        count.sockets = count.sockets.saturating_sub(1);
+        if count.sockets == 0 && self.emptied.fetch_add(1, Ordering::Relaxed) >= MAX_EMPTY {
             self.crowded.notify_one();
         }
     }
@@ -57,7 +59,7 @@ impl Namespaces {
     /// is often entered again. When there are too many, takes all that are empty.
     fn take_empty(&self) -> Vec<String> {
         let mut counts = self.lock();
-        let crowded = counts.len() > MAX_EMPTY;
+        let crowded = self.emptied.swap(0, Ordering::Relaxed) >= MAX_EMPTY;
         let mut empty = Vec::new();
         counts.retain(|path, count| {
             let gone = count.sockets == 0 && (count.was_empty || crowded);

@@ -47,8 +47,6 @@ pub(super) enum Pushed {
     Waiting,
     /// It waits, and the caller has to start a worker.
     StartWorker,
-    /// There is no room for it.
-    Full,
 }
 
 impl Queue {
@@ -60,14 +58,16 @@ impl Queue {
         self.limit
     }
 
+    /// Whether there is no room for another event.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().waiting.len() >= self.limit
+    }
+
     /// Takes an event in.
     pub(super) fn push(&self, incoming: Incoming) -> Pushed {
         let mut inner = self.lock();
         if inner.worker == Worker::Closed {
             return Pushed::Waiting;
-        }
-        if inner.waiting.len() >= self.limit {
-            return Pushed::Full;
         }
         inner.waiting.push_back(incoming);
         inner.start()
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(queue.push(event()), Pushed::Waiting);
         assert_eq!(queue.release(), Pushed::StartWorker);
         assert_eq!(queue.push(event()), Pushed::Waiting);
-        assert_eq!(queue.push(event()), Pushed::Full);
+        assert!(queue.is_full());
         assert!(queue.next().is_some() && queue.next().is_some() && queue.next().is_none());
         assert_eq!(queue.push(event()), Pushed::StartWorker);
         queue.close();

@@ -150,6 +150,11 @@ impl Intake for Sessions {
         })
     }
 
+    fn refuse(&self, connection: &Connection, namespace: &str, refusal: &WireError) -> bool {
+        let session = connection.any_public_id().and_then(|id| self.get(id.as_str()));
+        session.map(|session| session.recipient.relay_refusal(namespace, &refusal.connect_error())).is_some()
+    }
+
     fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
         self.admit_again(connection, namespace, auth);
     }

@@ -24,11 +24,29 @@ pub struct Counters {
 struct Published {
     total: u64,
     by_event: HashMap<String, u64>,
-    /// Messages of the last seconds, each slot with the second it is for.
-    recent: [(u64, u64); WINDOW],
+    recent: Recent,
+    recently_delivered: Recent,
     latency_sum: Duration,
     latency_max: Duration,
     last_error: Option<String>,
+}
+
+/// Counts of the last seconds, each slot with the second it is for.
+#[derive(Debug, Default)]
+struct Recent([(u64, u64); WINDOW]);
+
+impl Recent {
+    fn add(&mut self, second: u64, count: u64) {
+        let slot = &mut self.0[second as usize % WINDOW];
+        *slot = if slot.0 == second { (second, slot.1 + count) } else { (second, count) };
+    }
+
+    fn per_second(&self, uptime: Duration) -> f64 {
+        let now = uptime.as_secs();
+        let recent: u64 =
+            self.0.iter().filter(|(second, _)| now - second < WINDOW as u64).map(|(_, count)| count).sum();
+        recent as f64 / uptime.as_secs_f64().clamp(1.0, WINDOW as f64)
+    }
 }
 
 /// A reading of the counters.
@@ -40,6 +58,8 @@ pub struct Totals {
     pub published: u64,
     /// Messages published a second, over the last ten.
     pub published_per_second: f64,
+    /// Messages handed to sockets a second, over the last ten.
+    pub delivered_per_second: f64,
     /// Messages published, by event.
     pub by_event: HashMap<String, u64>,
     /// Messages handed to sockets.
@@ -78,6 +98,7 @@ impl Counters {
     /// A message was handed to this many sockets.
     pub fn delivered(&self, recipients: usize) {
         self.delivered.fetch_add(recipients as u64, Ordering::Relaxed);
+        self.lock().recently_delivered.add(self.started.elapsed().as_secs(), recipients as u64);
     }
 
     /// A message was published, and took this long to be handed to its sockets.
@@ -91,8 +112,7 @@ impl Counters {
                 published.by_event.insert(event.to_owned(), 1);
             }
         }
-        let slot = &mut published.recent[second as usize % WINDOW];
-        *slot = if slot.0 == second { (second, slot.1 + 1) } else { (second, 1) };
+        published.recent.add(second, 1);
         published.latency_sum += latency;
         published.latency_max = published.latency_max.max(latency);
     }
@@ -121,15 +141,12 @@ impl Counters {
     /// Reads everything.
     pub fn totals(&self) -> Totals {
         let uptime = self.started.elapsed();
-        let now = uptime.as_secs();
         let published = self.lock();
-        let recent = published.recent.iter().filter(|(second, _)| now - second < WINDOW as u64);
-        let recent: u64 = recent.map(|(_, count)| count).sum();
-        let window = uptime.as_secs_f64().clamp(1.0, WINDOW as f64);
         Totals {
             uptime,
             published: published.total,
-            published_per_second: recent as f64 / window,
+            published_per_second: published.recent.per_second(uptime),
+            delivered_per_second: published.recently_delivered.per_second(uptime),
             by_event: published.by_event.clone(),
             delivered: self.delivered.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),

@@ -147,9 +147,6 @@ pub enum WireError {
     /// The connection is in as many namespaces as it may be.
     #[error("this connection is in {0} namespaces, the most allowed; leave one first")]
     TooManyNamespaces(usize),
-    /// A namespace was asked for again while the socket in it is still being set up.
-    #[error("another organization has the seat of this connection; open another connection")]
-    SeatTaken,
     /// The server is stopping.
     #[error("the server is stopping; reconnect")]
     Stopping,
@@ -185,9 +182,7 @@ impl WireError {
             Self::TooManySubscriptions(_) => Code::SubscriptionFailed,
             Self::NotSubscribed(_) => Code::RoomNotFound,
             Self::RoomFull { .. } => Code::RoomFull,
-            Self::ServerFull(_) | Self::OrganizationFull(_) | Self::TooManyNamespaces(_) | Self::SeatTaken => {
-                Code::ConnectionLimit
-            }
+            Self::ServerFull(_) | Self::OrganizationFull(_) | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
             Self::Stopping | Self::Internal => Code::InternalError,
         }
     }

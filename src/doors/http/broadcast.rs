@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -70,11 +70,12 @@ pub(in crate::doors) struct Options {
 pub(in crate::doors) async fn any(
     State(doors): State<Arc<Doors>>,
     caller: Caller,
-    Query(options): Query<Options>,
+    options: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Publish)?;
+    let Query(options) = options?;
     let body: Body = parse(&headers, &body?)?;
     let event =
         body.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
@@ -108,11 +109,12 @@ pub(in crate::doors) async fn shortcut(
     State(doors): State<Arc<Doors>>,
     Path(kind): Path<String>,
     caller: Caller,
-    Query(options): Query<Options>,
+    options: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Publish)?;
+    let Query(options) = options?;
     let message = match kind.as_str() {
         "kpi" => "KPI update broadcasted",
         "backlog" => "Backlog update broadcasted",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,9 +32,10 @@ pub(in crate::doors) struct Filter {
 pub(in crate::doors) async fn list(
     State(doors): State<Arc<Doors>>,
     caller: Caller,
-    Query(filter): Query<Filter>,
+    filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Read)?;
+    let Query(filter) = filter?;
     let mut found = doors.sessions.connections();
     found.retain(|view| caller.may_touch(view.organization_id.as_ref()) && filter.passes(view));
     let total = found.len();

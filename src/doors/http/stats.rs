@@ -42,7 +42,7 @@ pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Call
             "messages_sent_total": totals.delivered,
             "messages_received_total": totals.received,
             "messages_per_second": totals.published_per_second,
-            "messages_sent_per_second": totals.published_per_second,
+            "messages_sent_per_second": totals.delivered_per_second,
             "messages_by_event": totals.by_event,
             "average_latency_ms": average,
             "avg_latency_ms": average,
