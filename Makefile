@@ -15,7 +15,7 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 CLIENT := assets/client/node_modules/ci.stamp
 JS_TESTS := js-client-tests/node_modules/ci.stamp
 
-.PHONY: help run build dist test test-js lint fmt doc ci cargo npm chromium
+.PHONY: help run build dist test test-js bench lint fmt doc ci cargo npm chromium
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run all tests
 test-js: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run the official clients against the debug build
 	cargo build --locked
 	cd js-client-tests && TIERCAST_BIN="$(TARGET_DIR)/debug/tiercast" npm test
+
+bench: | cargo npm ## Measure this server beside its peers into docs/benchmarks.md (about 12 minutes)
+	bench/run
 
 lint: | cargo ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check

@@ -5,6 +5,8 @@
 //! outbox and is written by a flusher. What comes in is checked frame by frame
 //! before socketioxide sees it. Nothing here knows sessions or rooms.
 
+mod closing;
+mod connecting;
 mod connection;
 mod flusher;
 mod frame;
@@ -13,6 +15,7 @@ mod outbox;
 mod peer;
 mod plane;
 mod stream;
+mod writer;
 
 pub use connection::Connection;
 pub use frame::text_frame;

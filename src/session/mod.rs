@@ -1,6 +1,6 @@
 //! Sessions: the life of a socket in a namespace, from its CONNECT to its exit.
 //!
-//! Whoever passes [`Sessions::admit`] has a session; its events are handled one
+//! Whoever passes `Sessions::admit` has a session; its events are handled one
 //! after another, in the order sent; whatever ends the socket ends in
 //! `Session::exit`. A session decides what its socket may do, and never touches
 //! bytes.

@@ -1,0 +1,218 @@
+//! The ends of a connection: cut, retired or dismissed.
+//!
+//! A client that is cut or retired comes back by itself; one that is dismissed
+//! stays away. What was sent before the end arrives before it.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::frame::{close_code, close_frame, text_frame};
+use super::outbox::State;
+use crate::wire::packet;
+
+/// A poll that waits longer than this has nothing to fetch.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// How long a client on polling has to fetch the packets that dismiss it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl Connection {
+    /// Closes the transport at once; the client comes back by itself.
+    pub fn cut(&self) {
+        if self.tcp.get().is_some() {
+            self.lock().close();
+            self.plane.forget_blocked(self.key);
+            self.shut();
+        } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
+            self.severed.store(true, Ordering::SeqCst);
+            engine.close(*sid, self.peer.protocol);
+        }
+    }
+
+    /// Whether a session on polling has been closed, which its next poll should tell.
+    pub fn is_severed(&self) -> bool {
+        self.severed.load(Ordering::SeqCst)
+    }
+
+    /// Too much waits for the client: it is cut, and comes back.
+    pub fn overflow(&self) {
+        self.plane.counters.overflow();
+        self.cut();
+    }
+
+    /// Writes what waits, then closes the transport; the client comes back by itself.
+    pub fn retire(self: &Arc<Self>) {
+        if self.tcp.get().is_none() {
+            return self.retire_polling();
+        }
+        let (engine, sid, namespace) = (self.plane.engine(), self.sid.get(), self.first_namespace());
+        match (engine, sid, namespace) {
+            // What socketioxide still has to write goes first: behind it comes a mark.
+            (Some(engine), Some(sid), Some(namespace)) if !self.direct => {
+                if !engine.mark(*sid, &namespace, &self.plane.mark) {
+                    self.cut();
+                }
+            }
+            _ => self.finish(close_code::NORMAL),
+        }
+    }
+
+    /// Closes a session on polling when its client has fetched what waits, or takes too long.
+    pub(super) fn retire_polling(self: &Arc<Self>) {
+        self.retiring.store(true, Ordering::SeqCst);
+        let connection = self.clone();
+        self.plane.tasks.spawn(async move {
+            let before = connection.polls_begun.load(Ordering::SeqCst);
+            tokio::time::sleep(SETTLED).await;
+            // A poll that still waits has nothing left to fetch.
+            let waiting = connection.polls.load(Ordering::SeqCst) > 0;
+            if !waiting || connection.polls_begun.load(Ordering::SeqCst) != before {
+                tokio::time::sleep(FAREWELL).await;
+            }
+            connection.cut();
+        });
+    }
+
+    /// A client polls: the guard says for how long, and whether the session closes with this poll.
+    pub fn poll(&self) -> (PollGuard<'_>, bool) {
+        self.polls_begun.fetch_add(1, Ordering::SeqCst);
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        (PollGuard(self), self.retiring.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn first_namespace(&self) -> Option<Box<str>> {
+        self.lock().members.first().map(|member| member.namespace.clone())
+    }
+
+    /// Whether an Engine.IO message is the mark behind what socketioxide had to write.
+    pub(super) fn is_mark(&self, text: &str) -> bool {
+        !self.direct && text.starts_with("42") && text.contains(&self.plane.mark)
+    }
+
+    /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
+    pub fn dismiss(self: &Arc<Self>) {
+        if self.dismissed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if self.tcp.get().is_some() {
+            self.retire();
+        } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
+            let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
+            engine.disconnect(*sid, namespaces);
+            self.retire_polling();
+        }
+    }
+
+    /// Whether the server has ended the session for good.
+    pub fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits and a close frame, then closes the transport; to a client that is dismissed also
+    /// the DISCONNECT of every namespace.
+    pub(super) fn finish(self: &Arc<Self>, code: u16) {
+        let mine = {
+            let mut outbox = self.lock();
+            if outbox.state != State::Open {
+                return;
+            }
+            if self.is_dismissed() {
+                for index in 0..outbox.members.len() {
+                    let disconnect = text_frame(&packet::disconnect(&outbox.members[index].namespace));
+                    outbox.push_control(disconnect);
+                }
+            }
+            outbox.farewell = Some(close_frame(code));
+            outbox.state = State::Closing;
+            outbox.end_connect();
+            !std::mem::replace(&mut outbox.scheduled, true)
+        };
+        if mine {
+            self.flush();
+        }
+    }
+
+    /// The client has finished its upgrade from polling.
+    pub(super) fn set_upgraded(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Engine.IO is done with the stream: what it wrote last goes out, and the seat is free.
+    pub(super) fn end(self: &Arc<Self>) {
+        if !self.direct && !self.upgraded.load(Ordering::Relaxed) {
+            // Engine.IO would answer the polls of a session whose upgrade broke with nothing, for ever.
+            if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
+                engine.close(*sid, self.peer.protocol);
+            }
+        }
+        self.seat.release();
+        let mine = {
+            let mut outbox = self.lock();
+            if outbox.state == State::Open {
+                outbox.state = State::Closing;
+                outbox.end_connect();
+            }
+            outbox.state == State::Closing && !std::mem::replace(&mut outbox.scheduled, true)
+        };
+        if mine {
+            self.flush();
+        }
+    }
+
+    /// Frees the seat of a session that the client has ended.
+    pub fn release_seat(&self) {
+        self.seat.release();
+    }
+
+    /// Says that nothing more comes, and reads on until the client has read everything: closing at once would
+    /// take back what it has not read yet.
+    pub(super) fn linger(self: &Arc<Self>) {
+        let Some(tcp) = self.tcp.get() else { return };
+        socket2::SockRef::from(tcp).shutdown(Shutdown::Write).ok();
+        let connection = self.clone();
+        self.plane.tasks.spawn(async move {
+            tokio::time::timeout(FAREWELL, connection.discard()).await.ok();
+            connection.shut();
+        });
+    }
+
+    /// Reads and forgets until the client closes.
+    pub(super) async fn discard(&self) {
+        let Some(tcp) = self.tcp.get() else { return };
+        let mut scratch = [0; 4096];
+        while tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut scratch) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Shuts the stream down, which wakes whoever reads or waits to write.
+    pub(super) fn shut(&self) {
+        if let Some(tcp) = self.tcp.get() {
+            socket2::SockRef::from(tcp).shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    /// Whether nothing is read or written any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().state == State::Closed
+    }
+}
+
+/// A poll that waits for something to fetch.
+#[derive(Debug)]
+pub struct PollGuard<'a>(&'a Connection);
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        self.0.polls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
