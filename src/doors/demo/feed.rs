@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::to_raw_value;
 use tokio_util::sync::CancellationToken;
 
-use super::data::Simulation;
+use super::simulation::Simulation;
 use crate::config::DemoDoor;
 use crate::hub::{Hub, Publication};
 use crate::rooms::ScopeFields;

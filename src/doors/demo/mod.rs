@@ -1,8 +1,8 @@
 //! The demo: a live dashboard at `/`, and data that is made up for it.
 
-mod data;
 mod feed;
 mod page;
+mod simulation;
 
 pub use feed::run;
 pub(super) use page::routes;
