@@ -51,6 +51,7 @@ class TestServer {
 
   constructor(child, folder) {
     this.#child = child;
+    this.pid = child.pid;
     this.#folder = folder;
     this.#exited = new Promise((resolve) => {
       child.once('error', (error) => resolve({ error }));

@@ -1,11 +1,13 @@
 //! One connection: an Engine.IO session, whatever carries it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use socketioxide::socket::Sid;
 use tokio::net::TcpStream;
 
+use super::frame::{deflated_text_frame, text_frame};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::plane::Plane;
@@ -34,6 +36,8 @@ pub struct Connection {
     /// Polls that wait for something to fetch.
     pub(super) polls: AtomicUsize,
     pub(super) polls_begun: AtomicUsize,
+    /// Whether its WebSocket takes compressed messages.
+    deflate: AtomicBool,
     pub(super) tcp: OnceLock<TcpStream>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
@@ -67,6 +71,7 @@ impl Connection {
             severed: AtomicBool::new(false),
             polls: AtomicUsize::new(0),
             polls_begun: AtomicUsize::new(0),
+            deflate: AtomicBool::new(false),
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new()),
@@ -83,6 +88,24 @@ impl Connection {
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Its WebSocket takes compressed messages.
+    pub fn set_deflate(&self) {
+        self.deflate.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its WebSocket takes compressed messages.
+    pub fn takes_deflate(&self) -> bool {
+        self.deflate.load(Ordering::Relaxed)
+    }
+
+    /// The frame of a message for this connection alone, compressed if that is agreed and worth it.
+    pub fn frame_for(&self, text: &str) -> Bytes {
+        match self.plane.settings.compress_from_bytes {
+            Some(least) if text.len() >= least && self.takes_deflate() => deflated_text_frame(text),
+            _ => text_frame(text),
+        }
     }
 
     /// Whether a WebSocket carries it, or is about to.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::deflate;
+
 /// Opcodes of frames.
 pub(super) mod opcode {
     pub(in crate::connection) const CONTINUATION: u8 = 0x0;
@@ -14,8 +16,12 @@ pub(super) mod opcode {
 pub(super) mod close_code {
     pub(in crate::connection) const NORMAL: u16 = 1000;
     pub(in crate::connection) const PROTOCOL_ERROR: u16 = 1002;
+    pub(in crate::connection) const INVALID_PAYLOAD: u16 = 1007;
     pub(in crate::connection) const TOO_BIG: u16 = 1009;
 }
+
+/// The first reserved bit: the message is compressed (RFC 7692).
+pub(super) const RESERVED_1: u8 = 0x40;
 
 /// Longest head of a frame: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEAD: usize = 14;
@@ -85,6 +91,11 @@ pub(super) fn frame(opcode: u8, payload: &[u8]) -> Bytes {
 /// A text frame of a server.
 pub fn text_frame(text: &str) -> Bytes {
     frame(opcode::TEXT, text.as_bytes())
+}
+
+/// A compressed text frame of a server; a plain one if compression does not make it smaller.
+pub fn deflated_text_frame(text: &str) -> Bytes {
+    deflate::deflated_frame(opcode::TEXT, text.as_bytes()).unwrap_or_else(|| text_frame(text))
 }
 
 /// A close frame of a server.

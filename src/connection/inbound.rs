@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::connection::Connection;
-use super::frame::{Head, MAX_HEAD, close_code, opcode, put_head, unmask};
+use super::deflate::{InflateError, inflate};
+use super::frame::{Head, MAX_HEAD, RESERVED_1, close_code, opcode, put_head, unmask};
 use crate::wire::WireError;
 use crate::wire::packet::{self, Kind};
 
@@ -22,8 +23,8 @@ const SHARED_ACK_IDS: u64 = 1 << 40;
 pub(super) struct Inbound {
     /// A frame that is not complete.
     partial: Vec<u8>,
-    /// Opcode and payload of a message that is not complete.
-    message: Option<(u8, Vec<u8>)>,
+    /// A message that is not complete.
+    message: Option<Partial>,
     /// Whole messages as frames, for Engine.IO.
     ready: Vec<u8>,
     consumed: usize,
@@ -37,6 +38,14 @@ pub(super) struct Inbound {
     pub(super) answers_ping: bool,
     /// The reader, as long as that answer is to come.
     pub(super) reader: Option<Waker>,
+}
+
+/// The fragments of a message, put together as far as they have come.
+#[derive(Debug)]
+struct Partial {
+    opcode: u8,
+    deflated: bool,
+    payload: Vec<u8>,
 }
 
 impl Inbound {
@@ -116,7 +125,7 @@ impl Inbound {
         let limit = connection.plane().settings.max_frame_bytes as u64;
         let mut used = 0;
         while let Some(head) = Head::parse(&bytes[used..]) {
-            self.check(&head, limit)?;
+            self.check(&head, limit, connection.takes_deflate())?;
             let start = used + head.size;
             let end = start + head.length as usize;
             if end > bytes.len() {
@@ -128,42 +137,59 @@ impl Inbound {
             if head.is_control() {
                 self.hand_on(head.opcode, payload);
             } else {
-                self.data(&head, payload, connection);
+                self.data(&head, payload, connection)?;
             }
         }
         debug_assert!(bytes.len() - used < limit as usize + MAX_HEAD);
         Ok(used)
     }
 
-    fn check(&self, head: &Head, limit: u64) -> Result<(), u16> {
+    fn check(&self, head: &Head, limit: u64, deflate: bool) -> Result<(), u16> {
         let in_order = match head.opcode {
             opcode::CONTINUATION => self.message.is_some(),
             opcode::TEXT | opcode::BINARY => self.message.is_none(),
             _ => head.is_control() && head.fin && head.length <= 125 && head.opcode <= 0xa,
         };
-        if head.reserved != 0 || head.mask.is_none() || !in_order {
+        // Only the first frame of a message says that it is compressed.
+        let begins = matches!(head.opcode, opcode::TEXT | opcode::BINARY);
+        let reserved = if deflate && begins { head.reserved & !RESERVED_1 } else { head.reserved };
+        if reserved != 0 || head.mask.is_none() || !in_order {
             return Err(close_code::PROTOCOL_ERROR);
         }
-        let held = self.message.as_ref().map_or(0, |(_, payload)| payload.len() as u64);
+        let held = self.message.as_ref().map_or(0, |message| message.payload.len() as u64);
         if !head.is_control() && head.length.saturating_add(held) > limit {
             return Err(close_code::TOO_BIG);
         }
         Ok(())
     }
 
-    fn data(&mut self, head: &Head, payload: &[u8], connection: &Arc<Connection>) {
+    fn data(&mut self, head: &Head, payload: &[u8], connection: &Arc<Connection>) -> Result<(), u16> {
+        let deflated = head.reserved & RESERVED_1 != 0;
         match (self.message.take(), head.fin) {
-            (None, true) => self.whole(head.opcode, payload, connection),
-            (None, false) => self.message = Some((head.opcode, payload.to_vec())),
-            (Some((opcode, mut message)), fin) => {
-                message.extend_from_slice(payload);
-                if fin {
-                    self.whole(opcode, &message, connection);
-                } else {
-                    self.message = Some((opcode, message));
+            (None, true) if !deflated => self.whole(head.opcode, payload, connection),
+            (None, true) => self.inflated(head.opcode, payload, connection)?,
+            (None, false) => {
+                self.message = Some(Partial { opcode: head.opcode, deflated, payload: payload.to_vec() });
+            }
+            (Some(mut message), fin) => {
+                message.payload.extend_from_slice(payload);
+                match (fin, message.deflated) {
+                    (false, _) => self.message = Some(message),
+                    (true, false) => self.whole(message.opcode, &message.payload, connection),
+                    (true, true) => self.inflated(message.opcode, &message.payload, connection)?,
                 }
             }
         }
+        Ok(())
+    }
+
+    fn inflated(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) -> Result<(), u16> {
+        let message = inflate(payload, connection.plane().settings.max_frame_bytes).map_err(|error| match error {
+            InflateError::Damaged => close_code::INVALID_PAYLOAD,
+            InflateError::TooLarge => close_code::TOO_BIG,
+        })?;
+        self.whole(opcode, &message, connection);
+        Ok(())
     }
 
     fn whole(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {

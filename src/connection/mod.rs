@@ -8,6 +8,7 @@
 mod closing;
 mod connecting;
 mod connection;
+mod deflate;
 mod flusher;
 mod frame;
 mod inbound;
@@ -18,7 +19,8 @@ mod stream;
 mod writer;
 
 pub use connection::Connection;
-pub use frame::text_frame;
+pub use deflate::negotiate;
+pub use frame::{deflated_text_frame, text_frame};
 pub use inbound::{inspect_payload, observe_payload_v3};
 pub use peer::{EngineIo, Peer};
 pub use plane::{EngineControl, Intake, Plane, Settings};

@@ -26,6 +26,8 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// Largest message that is read at all.
     pub max_frame_bytes: usize,
+    /// Smallest message that is compressed; none if nothing is.
+    pub compress_from_bytes: Option<usize>,
     /// Heartbeats, acks and CONNECTs a connection may send in a second.
     pub packets_per_second: u32,
 }

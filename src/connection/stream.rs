@@ -153,7 +153,7 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
             [b'4', b'0', ..] => connection.send_connect(text),
             [b'4', b'4', ..] => connection.send_connect_error(text),
             _ if connection.is_mark(text) => connection.finish(close_code::NORMAL),
-            _ => connection.send_control(text_frame(text)),
+            _ => connection.send_control(connection.frame_for(text)),
         };
     }
     connection.send_control(frame(opcode, payload));

@@ -31,7 +31,8 @@ pub fn deliver(
     delivery: u64,
     mine: impl Fn(Option<&Id>) -> bool,
 ) -> Delivered {
-    let mut round = Round { entry, delivery, delivered: Delivered::default() };
+    let mut round =
+        Round { entry, delivery, compress_from: directory.compress_from(), delivered: Delivered::default() };
     match &entry.draft.audience {
         Audience::Everyone => {
             let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
@@ -47,6 +48,7 @@ pub fn deliver(
 struct Round<'a> {
     entry: &'a Entry,
     delivery: u64,
+    compress_from: Option<usize>,
     delivered: Delivered,
 }
 
@@ -92,13 +94,14 @@ impl Round<'_> {
         let mut rendered: HashMap<&str, Rendered<'_>> = HashMap::new();
         for recipient in recipients {
             let namespace = recipient.namespace();
-            let rendered = rendered.entry(namespace).or_insert_with(|| Rendered::new(self.entry, namespace));
+            let rendered =
+                rendered.entry(namespace).or_insert_with(|| Rendered::new(self.entry, namespace, self.compress_from));
             self.offer(rendered, recipient, &wants);
         }
     }
 
     fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[String], wants: impl Fn(&Interest) -> bool) {
-        let rendered = Rendered::new(self.entry, adapter.namespace());
+        let rendered = Rendered::new(self.entry, adapter.namespace(), self.compress_from);
         for room in rooms {
             for recipient in adapter.members(room) {
                 self.offer(&rendered, &recipient, &wants);

@@ -17,6 +17,8 @@ pub struct Directory {
     created: RwLock<HashMap<String, i64>>,
     /// Held while a namespace becomes known to us and to socketioxide, so that both always know the same one.
     mounting: Mutex<()>,
+    /// Smallest message that is compressed; none if nothing is.
+    compress_from: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,15 @@ struct Namespaces {
 }
 
 impl Directory {
+    /// An empty directory; messages of so many bytes and more are compressed for who takes that.
+    pub fn new(compress_from: Option<usize>) -> Self {
+        Self { compress_from, ..Self::default() }
+    }
+
+    pub(super) fn compress_from(&self) -> Option<usize> {
+        self.compress_from
+    }
+
     /// A namespace comes to be; `publish` makes it known to socketioxide.
     pub(super) fn mount(&self, adapter: Arc<RoomAdapter>, publish: impl FnOnce()) {
         let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,7 @@ use socketioxide_core::packet::{Packet, PacketData};
 use super::adapter::RoomAdapter;
 use super::interest::Interest;
 use super::rendered::Rendered;
-use crate::connection::{Connection, text_frame};
+use crate::connection::Connection;
 use crate::wire::packet::{self, Kind};
 use crate::wire::{PublicId, message};
 
@@ -117,7 +117,7 @@ impl Recipient {
 
     fn write(&self, text: &str) -> bool {
         if self.connection.is_direct() {
-            self.connection.send_now(self.namespace(), text_frame(text));
+            self.connection.send_now(self.namespace(), self.connection.frame_for(text));
             return true;
         }
         self.send_packet(text)
@@ -133,7 +133,8 @@ impl Recipient {
         let forms = self.interest().forms;
         self.sent.fetch_add(1, Ordering::Relaxed);
         if self.connection.is_direct() {
-            self.connection.send(self.namespace(), entry.frame(forms));
+            let frame = if self.connection.takes_deflate() { entry.deflated(forms) } else { entry.frame(forms) };
+            self.connection.send(self.namespace(), frame);
             return true;
         }
         forms.list().iter().all(|form| self.send_packet(entry.text(*form)))

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use bytes::Bytes;
 
-use crate::connection::text_frame;
+use crate::connection::{deflated_text_frame, text_frame};
 use crate::log::Entry;
 use crate::wire::message::{Envelope, enveloped, named};
 use crate::wire::{Form, Forms, iso, packet};
@@ -16,11 +16,21 @@ pub(super) struct Rendered<'a> {
     namespace: &'a str,
     texts: [OnceCell<String>; 2],
     frames: [OnceCell<Bytes>; 3],
+    deflated: [OnceCell<Bytes>; 3],
+    /// Smallest text that is compressed; none if nothing is.
+    compress_from: Option<usize>,
 }
 
 impl<'a> Rendered<'a> {
-    pub(super) fn new(entry: &'a Entry, namespace: &'a str) -> Self {
-        Self { entry, namespace, texts: Default::default(), frames: Default::default() }
+    pub(super) fn new(entry: &'a Entry, namespace: &'a str, compress_from: Option<usize>) -> Self {
+        Self {
+            entry,
+            namespace,
+            texts: Default::default(),
+            frames: Default::default(),
+            deflated: Default::default(),
+            compress_from,
+        }
     }
 
     /// The Engine.IO message of a form.
@@ -34,15 +44,24 @@ impl<'a> Rendered<'a> {
 
     /// The WebSocket frames of the forms, next to each other.
     pub(super) fn frame(&self, forms: Forms) -> &Bytes {
-        let cell = match forms {
-            Forms::Named => &self.frames[0],
-            Forms::Envelope => &self.frames[1],
-            Forms::Both => &self.frames[2],
-        };
-        cell.get_or_init(|| match forms.list() {
-            [form] => text_frame(self.text(*form)),
-            list => list.iter().flat_map(|form| text_frame(self.text(*form))).collect(),
-        })
+        self.frames[index(forms)].get_or_init(|| self.build_frames(forms, |_| false))
+    }
+
+    /// The same for connections that take compressed messages: large ones are compressed, once for all.
+    pub(super) fn deflated(&self, forms: Forms) -> &Bytes {
+        let large = |text: &str| self.compress_from.is_some_and(|least| text.len() >= least);
+        if !forms.list().iter().any(|form| large(self.text(*form))) {
+            return self.frame(forms);
+        }
+        self.deflated[index(forms)].get_or_init(|| self.build_frames(forms, large))
+    }
+
+    fn build_frames(&self, forms: Forms, deflate: impl Fn(&str) -> bool) -> Bytes {
+        let build = |text: &str| if deflate(text) { deflated_text_frame(text) } else { text_frame(text) };
+        match forms.list() {
+            [form] => build(self.text(*form)),
+            list => list.iter().flat_map(|form| build(self.text(*form))).collect(),
+        }
     }
 
     fn build_named(&self) -> String {
@@ -67,5 +86,13 @@ impl<'a> Rendered<'a> {
             position: &self.entry.position.to_string(),
         };
         packet::event(self.namespace, None, &enveloped(&envelope))
+    }
+}
+
+fn index(forms: Forms) -> usize {
+    match forms {
+        Forms::Named => 0,
+        Forms::Envelope => 1,
+        Forms::Both => 2,
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -14,7 +16,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{self, Connection, EngineIo, EngineStream};
+use crate::connection::{self, Connection, EngineIo, EngineStream, negotiate};
 use crate::limits::Seat;
 
 /// What the stream becomes once the handshake is done.
@@ -40,6 +42,7 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
         return refusal(4);
     }
     let accept = derive_accept_key(key.as_bytes());
+    let extension = doors.config.compression.compression_enabled.then(|| negotiate(headers)).flatten();
     let purpose = match query.sid {
         None => match doors.admit_handshake(headers, peer) {
             Ok(seat) => Purpose::New(seat, peer_of(headers, peer, query)),
@@ -52,18 +55,22 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let doors = doors.clone();
-    doors.plane.clone().spawn(hand_over(doors, upgrade, purpose));
+    doors.plane.clone().spawn(hand_over(doors, upgrade, purpose, extension.is_some()));
     let accept = HeaderValue::from_str(&accept).expect("base64 is a valid header");
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("Upgrade")),
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
+    if let Some(extension) = extension {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, extension);
+    }
+    response
 }
 
 /// Waits for the bare stream; the request and its buffers are gone by then.
-async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose) {
+async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, deflate: bool) {
     let Ok(Some((tcp, read))) = upgrade.await.map(bare_stream) else { return };
     let (connection, query) = match purpose {
         Purpose::New(seat, peer) => {
@@ -79,6 +86,9 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose) {
             (connection, format!("EIO={version}&transport=websocket&sid={sid}"))
         }
     };
+    if deflate {
+        connection.set_deflate();
+    }
     let stream = EngineStream::new(connection.clone(), &read);
     doors.engine.serve_stream(stream, connection, &query);
 }

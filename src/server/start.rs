@@ -78,7 +78,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let counters = Arc::new(Counters::default());
-        let directory = Arc::new(Directory::default());
+        let directory = Arc::new(Directory::new(compress_from(&config)));
         let catalogue = catalogue(&config);
         let hub = Hub::start(
             catalogue,
@@ -150,6 +150,12 @@ fn catalogue(config: &Config) -> Catalogue {
     Catalogue::new(&declared)
 }
 
+/// Smallest message that is compressed; none if nothing is.
+fn compress_from(config: &Config) -> Option<usize> {
+    let compression = &config.compression;
+    compression.compression_enabled.then_some(usize::from(compression.compression_threshold_bytes))
+}
+
 fn settings(config: &Config) -> Settings {
     let limits = &config.limits;
     Settings {
@@ -157,6 +163,7 @@ fn settings(config: &Config) -> Settings {
         write_stall_timeout: Duration::from_millis(config.outbox.write_stall_timeout_ms),
         max_message_bytes: limits.max_message_size_bytes,
         max_frame_bytes: limits.max_message_size_bytes.saturating_mul(4),
+        compress_from_bytes: compress_from(config),
         packets_per_second: limits.rate_limit_messages_per_second.saturating_mul(4),
     }
 }

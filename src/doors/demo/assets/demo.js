@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 
 const query = new URLSearchParams(location.search);
 const settings = {
-  organization: query.get('organization') || 'org_demo',
+  organization: query.get('organization') || document.body.dataset.organization,
   user: query.get('user') || 'demo',
   path: query.get('path') || '/ws',
 };

@@ -123,3 +123,24 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::simulation::tests::run;
+
+    #[test]
+    fn alerts_are_triggered_then_acknowledged_then_resolved() {
+        let mut stages: HashMap<String, Vec<&str>> = HashMap::new();
+        for (event, payload) in run(7, 1_000).into_iter().filter(|(event, _)| event.starts_with("alert:")) {
+            let id = payload["alert_id"].as_str().expect("an id").to_owned();
+            stages.entry(id).or_default().push(event);
+        }
+        let life = ["alert:triggered", "alert:acknowledged", "alert:resolved"];
+        assert!(stages.values().all(|stages| life.starts_with(stages)), "{stages:?}");
+        let resolved = stages.values().filter(|stages| stages.len() == life.len()).count();
+        assert!((20..=50).contains(&stages.len()), "{}", stages.len());
+        assert!(stages.len() - resolved <= 4, "only the last ones may be open: {stages:?}");
+    }
+}

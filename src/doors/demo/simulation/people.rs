@@ -21,7 +21,7 @@ pub(super) struct Staff {
 }
 
 impl Staff {
-    /// A schedule with nobody missing, of whom a few are absent.
+    /// Everybody on the schedule, a few of them absent.
     pub(super) fn hire(rng: &mut Rng) -> Self {
         Self { people: hire(rng), checkins: VecDeque::new() }
     }
@@ -140,7 +140,6 @@ const LAST_NAMES: [&str; 23] = [
     "Moreau", "Nguyen", "Okafor", "Petrov", "Rossi", "Santos", "Tanaka", "Ueda", "Varga", "Weber", "Yilmaz",
 ];
 
-/// Everybody on the schedule, a few of them absent.
 fn hire(rng: &mut Rng) -> Vec<Person> {
     let seats = QUEUES.iter().enumerate().flat_map(|(queue, profile)| vec![queue; profile.scheduled]);
     seats
