@@ -98,13 +98,14 @@ impl Connection {
         if self.dismissed.swap(true, Ordering::Relaxed) {
             return;
         }
-        if self.tcp.get().is_some() {
-            self.retire();
-        } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
+        // A direct WebSocket is told when it is finished; the others through the queue that their events take.
+        if !self.direct
+            && let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get())
+        {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
             engine.disconnect(*sid, namespaces);
-            self.retire_polling();
         }
+        self.retire();
     }
 
     /// Whether the server has ended the session for good.
@@ -120,7 +121,7 @@ impl Connection {
             if outbox.state != State::Open {
                 return;
             }
-            if self.is_dismissed() {
+            if self.direct && self.is_dismissed() {
                 for index in 0..outbox.members.len() {
                     let disconnect = text_frame(&packet::disconnect(&outbox.members[index].namespace));
                     outbox.push_control(disconnect);

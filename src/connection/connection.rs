@@ -173,9 +173,9 @@ impl Connection {
         self.lock().open(namespace)
     }
 
-    /// The public id of one of its sockets.
-    pub fn any_public_id(&self) -> Option<PublicId> {
-        self.lock().members.first().map(|member| member.id.clone())
+    /// The public ids of its sockets.
+    pub fn public_ids(&self) -> Vec<PublicId> {
+        self.lock().members.iter().map(|member| member.id.clone()).collect()
     }
 
     /// The public id of the socket in a namespace.

@@ -67,7 +67,7 @@ pub(super) async fn run(sessions: Arc<Sessions>, stopping: CancellationToken) {
                 let error = WireError::AuthenticationTimeout(timeout);
                 sessions.services.counters.error(&error.to_string());
                 session.recipient.emit("error", &error.event());
-                session.recipient.connection.dismiss();
+                sessions.dismiss_connection(&session.recipient.connection);
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
     if !bucket.take() {
         if !session.patience.take() {
             tracing::warn!(socket_id = %session.recipient.id, "cut: keeps on over its rate");
-            return session.recipient.connection.dismiss();
+            return sessions.dismiss_connection(&session.recipient.connection);
         }
         return refuse(session, &incoming, &WireError::RateLimited(config.limits.rate_limit_messages_per_second));
     }

@@ -132,7 +132,16 @@ impl Sessions {
 
     /// Ends a socket's connection for good; false if there is no such socket.
     pub fn dismiss(&self, id: &str) -> bool {
-        self.get(id).map(|session| session.recipient.connection.dismiss()).is_some()
+        self.get(id).map(|session| self.dismiss_connection(&session.recipient.connection)).is_some()
+    }
+
+    /// Ends a connection for good: its clients are told, and its sockets are gone at once.
+    pub(super) fn dismiss_connection(&self, connection: &Arc<Connection>) {
+        let ids = connection.public_ids();
+        connection.dismiss();
+        for session in ids.iter().filter_map(|id| self.get(id.as_str())) {
+            session.exit("dismissed");
+        }
     }
 
     /// Closes every connection without a DISCONNECT, so that clients come back.
@@ -151,7 +160,7 @@ impl Intake for Sessions {
     }
 
     fn refuse(&self, connection: &Connection, namespace: &str, refusal: &WireError) -> bool {
-        let session = connection.any_public_id().and_then(|id| self.get(id.as_str()));
+        let session = connection.public_ids().first().and_then(|id| self.get(id.as_str()));
         session.map(|session| session.recipient.relay_refusal(namespace, &refusal.connect_error())).is_some()
     }
 

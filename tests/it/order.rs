@@ -11,6 +11,7 @@ async fn the_events_of_one_client_are_handled_in_order() {
     let server = TestServer::start(|config| {
         config.limits.rate_limit_messages_per_second = 1_000_000;
         config.limits.max_queued_events = 50_000;
+        config.outbox.polling_queue_packets = 50_000;
         config.auth.auth_required = false;
     })
     .await;
