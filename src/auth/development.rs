@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use http::HeaderMap;
-use http::header::{FORWARDED, HOST, ORIGIN, VIA};
+use http::header::{HOST, ORIGIN, VIA};
 
 /// What the rule looks at.
 #[derive(Debug, Clone, Copy)]
@@ -30,10 +30,8 @@ pub fn unmet(request: Request<'_>) -> Option<&'static str> {
     if !request.peer.ip().to_canonical().is_loopback() {
         return Some("the request comes from another machine");
     }
-    if headers.contains_key(FORWARDED) || headers.contains_key(VIA) || headers.contains_key("x-real-ip") {
-        return Some("the request came through a proxy");
-    }
-    if headers.keys().any(|name| name.as_str().starts_with("x-forwarded-")) {
+    let forwarded = headers.keys().any(|name| name.as_str().contains("forwarded"));
+    if forwarded || headers.contains_key(VIA) || headers.contains_key("x-real-ip") {
         return Some("the request came through a proxy");
     }
     let mut hosts = headers.get_all(HOST).iter();
@@ -41,7 +39,8 @@ pub fn unmet(request: Request<'_>) -> Option<&'static str> {
     if hosts.next().is_some() || !host.is_some_and(is_local_host) {
         return Some("its Host is not localhost, 127.0.0.1 or [::1]");
     }
-    (headers.contains_key(ORIGIN) && !request.origin_allowed).then_some("its Origin is not allowed")
+    let origins = headers.get_all(ORIGIN).iter().count();
+    (origins > 1 || (origins == 1 && !request.origin_allowed)).then_some("its Origin is not allowed")
 }
 
 fn is_local_host(host: &str) -> bool {
@@ -79,7 +78,9 @@ mod tests {
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[("host", "localhost.evil.test")], true));
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[local, local], true));
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[], true));
-        for header in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via"] {
+        for header in
+            ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-original-forwarded-for", "x-real-ip", "via"]
+        {
             assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[local, (header, "1.2.3.4")], true), "{header}");
         }
     }

@@ -137,18 +137,14 @@ impl Connection {
         }
     }
 
-    /// The client has finished its upgrade from polling.
-    pub(super) fn set_upgraded(&self) {
-        self.upgraded.store(true, Ordering::Relaxed);
-    }
-
     /// Engine.IO is done with the stream: what it wrote last goes out, and the seat is free.
     pub(super) fn end(self: &Arc<Self>) {
-        if !self.direct && !self.upgraded.load(Ordering::Relaxed) {
-            // Engine.IO would answer the polls of a session whose upgrade broke with nothing, for ever.
-            if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
-                engine.close(*sid, self.peer.protocol);
-            }
+        // Engine.IO would answer the polls of a session whose upgrade broke with nothing, for ever; one whose
+        // upgrade succeeded has ended with its stream, and is not there any more.
+        if !self.direct
+            && let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get())
+        {
+            engine.close(*sid, self.peer.protocol);
         }
         self.seat.release();
         let mine = {

@@ -1,7 +1,7 @@
 //! One connection: an Engine.IO session, whatever carries it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use socketioxide::socket::Sid;
@@ -28,8 +28,8 @@ pub struct Connection {
     /// Whether it began as a WebSocket.
     pub(super) direct: bool,
     pub(super) dismissed: AtomicBool,
-    /// Whether an upgrade from polling has been finished.
-    pub(super) upgraded: AtomicBool,
+    /// Bytes that wait in socketioxide's queue, about.
+    queued: AtomicUsize,
     /// Whether it closes as soon as the client has fetched what waits.
     pub(super) retiring: AtomicBool,
     pub(super) severed: AtomicBool,
@@ -46,6 +46,25 @@ pub struct Connection {
     /// CONNECTs the client may send: a page that mounts and unmounts sends many at once.
     pub(super) connects: Bucket,
 }
+/// What Engine.IO keeps of a connection in its handshake, for longer than the connection may last.
+#[derive(Debug, Clone)]
+pub enum Handle {
+    /// Of a session on polling: Engine.IO's is the life it has.
+    Polling(Arc<Connection>),
+    /// Of a WebSocket, whose stream must be closed when it ends.
+    WebSocket(Weak<Connection>),
+}
+
+impl Handle {
+    /// The connection, if it still is.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        match self {
+            Self::Polling(connection) => Some(connection.clone()),
+            Self::WebSocket(connection) => connection.upgrade(),
+        }
+    }
+}
+
 impl Connection {
     /// A session that begins as a WebSocket on this stream.
     pub fn over_websocket(plane: &Arc<Plane>, peer: Peer, seat: Seat, tcp: TcpStream) -> Arc<Self> {
@@ -66,7 +85,7 @@ impl Connection {
             plane: plane.clone(),
             direct: tcp.is_some(),
             dismissed: AtomicBool::new(false),
-            upgraded: AtomicBool::new(false),
+            queued: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
             severed: AtomicBool::new(false),
             polls: AtomicUsize::new(0),
@@ -88,6 +107,17 @@ impl Connection {
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// So many bytes more wait in socketioxide's queue; false if that is too much.
+    pub fn queues(&self, bytes: usize) -> bool {
+        let waiting = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        waiting <= self.plane.settings.hard_limit_bytes
+    }
+
+    /// The client took so many bytes out of socketioxide's queue.
+    pub fn took(&self, bytes: usize) {
+        self.queued.update(Ordering::Relaxed, Ordering::Relaxed, |waiting| waiting.saturating_sub(bytes));
     }
 
     /// Its WebSocket takes compressed messages.

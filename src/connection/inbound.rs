@@ -18,6 +18,15 @@ use crate::wire::packet::{self, Kind};
 /// Ack ids from here on are ours; socketioxide counts up from 1.
 const SHARED_ACK_IDS: u64 = 1 << 40;
 
+/// Longest path of a namespace: three ids of 128 bytes, each byte encoded, and what is between them.
+const MAX_NAMESPACE: usize = 3 * 3 * 128 + 32;
+
+/// Longest path that is repeated in a refusal.
+const MAX_ECHO: usize = 16 * 1024;
+
+/// Characters of a name that are shown back.
+const SHOWN: usize = 64;
+
 /// What has come in and is not yet handed on.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
@@ -239,9 +248,6 @@ enum Verdict {
 
 fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
     let Some(body) = text.strip_prefix('4') else {
-        if text == "5" {
-            connection.set_upgraded();
-        }
         // Heartbeats: beyond their bound they only cost.
         return if connection.packets.take() { Verdict::Pass } else { Verdict::Drop };
     };
@@ -266,6 +272,14 @@ fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
 
 fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
     if let Some(intake) = connection.plane().intake() {
+        if !is_plain(head) {
+            let refusal = WireError::UnknownNamespace(head.namespace.chars().take(SHOWN).collect()).connect_error();
+            // A name that nobody has typed is not sent back.
+            if head.namespace.len() <= MAX_ECHO {
+                connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
+            }
+            return Verdict::Drop;
+        }
         if connection.is_open(head.namespace) {
             intake.clone().readmit(connection, head.namespace, head.body);
             return Verdict::Drop;
@@ -279,12 +293,19 @@ fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
     Verdict::Connect
 }
 
+/// Whether a CONNECT names a namespace that can be one of ours: socketioxide would make any other, and keep
+/// its query as part of its name.
+fn is_plain(head: &packet::Head<'_>) -> bool {
+    !head.has_query && head.namespace.len() <= MAX_NAMESPACE
+}
+
 /// An event whose name socketioxide cannot read, which would end the connection, without its name.
 fn nameable(head: &packet::Head<'_>) -> Option<String> {
     let name = head.body.strip_prefix("[\"").unwrap_or("\\");
     let end = name.find(['"', '\\']);
     let plain = end.is_some_and(|end| name.as_bytes()[end] == b'"' && !name[..end].chars().any(char::is_control));
-    (!plain).then(|| packet::event(head.namespace, head.id, "\"\""))
+    let whole = || serde_json::from_str::<serde::de::IgnoredAny>(head.body).is_ok();
+    (!plain || !whole()).then(|| packet::event(head.namespace, head.id, "\"\""))
 }
 
 fn acknowledge(head: &packet::Head<'_>, connection: &Connection) -> bool {
@@ -313,25 +334,33 @@ pub fn inspect_payload(body: &str, connection: &Arc<Connection>) -> Option<Strin
     changed.then(|| left.join("\u{1e}"))
 }
 
-/// Tells of the shared acks in a payload of protocol version 3, `<length>:<message>…`; they stay in it, since
-/// socketioxide does not know them either.
-pub fn observe_payload_v3(mut body: &str, connection: &Connection) {
-    while let Some((length, rest)) = body.split_once(':') {
-        let Ok(mut units) = length.parse::<usize>() else { return };
-        // Lengths count UTF-16 code units, as JavaScript does.
-        let end = rest.char_indices().find_map(|(index, char)| {
-            let before = units;
-            units = units.saturating_sub(char.len_utf16());
-            (before == 0).then_some(index)
-        });
-        let (message, next) = rest.split_at(end.unwrap_or(rest.len()));
+/// Checks a payload of protocol version 3, `<length>:<message>…`, and tells of the shared acks in it; they stay,
+/// since socketioxide does not know them either. False if a length does not fit, which Engine.IO's own decoder
+/// would puzzle over for ever.
+pub fn inspect_payload_v3(mut body: &str, connection: &Connection) -> bool {
+    while !body.is_empty() {
+        let Some((length, rest)) = body.split_once(':') else { return false };
+        let Some(message) = length.parse().ok().and_then(|units| first_units(rest, units)) else { return false };
         if let Some(head) = message.strip_prefix('4').and_then(packet::parse)
             && head.kind == Kind::Ack
         {
             acknowledge(&head, connection);
         }
-        body = next;
+        body = &rest[message.len()..];
     }
+    true
+}
+
+/// The first so many UTF-16 code units of a text, as JavaScript counts; none if a character would be cut.
+fn first_units(text: &str, units: usize) -> Option<&str> {
+    let mut left = units;
+    for (index, char) in text.char_indices() {
+        if left == 0 {
+            return Some(&text[..index]);
+        }
+        left = left.checked_sub(char.len_utf16())?;
+    }
+    (left == 0).then_some(text)
 }
 
 fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
@@ -350,6 +379,9 @@ fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
 
 fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
     let Some(intake) = connection.plane().intake() else { return Verdict::Pass };
+    if !is_plain(head) {
+        return Verdict::Drop;
+    }
     let refusal = if connection.connects.take() {
         if connection.is_open(head.namespace) {
             intake.clone().readmit(connection, head.namespace, head.body);

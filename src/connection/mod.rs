@@ -18,10 +18,10 @@ mod plane;
 mod stream;
 mod writer;
 
-pub use connection::Connection;
+pub use connection::{Connection, Handle};
 pub use deflate::negotiate;
 pub use frame::{deflated_text_frame, text_frame};
-pub use inbound::{inspect_payload, observe_payload_v3};
+pub use inbound::{inspect_payload, inspect_payload_v3};
 pub use peer::{EngineIo, Peer};
 pub use plane::{EngineControl, Intake, Plane, Settings};
 pub use stream::EngineStream;

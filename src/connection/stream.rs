@@ -148,6 +148,9 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
     if opcode == opcode::TEXT
         && let Ok(text) = std::str::from_utf8(payload)
     {
+        if !connection.is_direct() {
+            connection.took(text.len());
+        }
         return match payload {
             [b'0', ..] => connection.send_control(text_frame(&advertise(text, connection))),
             [b'4', b'0', ..] => connection.send_connect(text),

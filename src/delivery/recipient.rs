@@ -149,7 +149,8 @@ impl Recipient {
             Kind::Ack => PacketData::EventAck(body, id.unwrap_or_default()),
             _ => PacketData::Event(body, id),
         };
-        let taken = self.rooms.send(self.sid, Packet { inner, ns: self.namespace().to_owned().into() });
+        let taken = self.connection.queues(text.len())
+            && self.rooms.send(self.sid, Packet { inner, ns: self.namespace().to_owned().into() });
         if !taken {
             self.connection.overflow();
         }

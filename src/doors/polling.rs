@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::body::HttpBody;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::poll_immediate;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,7 +17,7 @@ use serde_json::json;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{Connection, EngineIo, inspect_payload, observe_payload_v3};
+use crate::connection::{Connection, EngineIo, Handle, inspect_payload, inspect_payload_v3};
 use crate::wire::{WireError, packet};
 
 /// Closes a transport.
@@ -50,7 +51,7 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
     let connection = Connection::over_polling(&doors.plane, peer_of(request.headers(), peer, query), seat);
     // Engine.IO keeps the request for as long as the session lives: it gets one without headers.
     let mut bare = Request::get(request.uri().clone()).body(Body::empty()).unwrap_or_default();
-    bare.extensions_mut().insert(connection.clone());
+    bare.extensions_mut().insert(Handle::Polling(connection.clone()));
     let limit = doors.config.limits.max_message_size_bytes;
     let mut session = None;
     let response = rewrite(doors.engine.serve(bare).await, |payload| {
@@ -100,6 +101,7 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
         }
     })
     .await;
+    connection.took(response.body().size_hint().lower() as usize);
     // A stock client takes a failed poll for a fault of the network, and what comes in one payload with a
     // close for lost: a session that was cut says so in a payload of its own.
     if idle && connection.is_severed() { closed(protocol) } else { response }
@@ -136,23 +138,28 @@ async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
         return "ok".into_response();
     }
     let mut replaced = None;
-    if let Ok(text) = std::str::from_utf8(&body) {
-        match connection.peer().protocol {
-            EngineIo::V3 => observe_payload_v3(text, connection),
-            EngineIo::V4 => {
-                if text.split(SEPARATOR).any(|message| message == CLOSE) {
-                    connection.release_seat();
-                }
-                replaced = inspect_payload(text, connection);
-            }
+    let mut closes = false;
+    let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    match (std::str::from_utf8(&body), connection.peer().protocol) {
+        (Ok(text), EngineIo::V4) => {
+            closes = text.split(SEPARATOR).any(|message| message == CLOSE);
+            replaced = inspect_payload(text, connection);
         }
+        (Ok(text), EngineIo::V3) if !binary && !inspect_payload_v3(text, connection) => return refusal(3),
+        (Err(_), _) if !binary => return refusal(3),
+        _ => {}
     }
     if replaced.as_ref().is_some_and(String::is_empty) {
         return "ok".into_response();
     }
     let mut request = Request::from_parts(parts, Body::from(replaced.map_or(body, Into::into)));
     request.headers_mut().remove(CONTENT_LENGTH);
-    doors.engine.serve(request).await
+    let response = doors.engine.serve(request).await;
+    // Engine.IO stops at the first packet it does not like: only what it took has closed the session.
+    if closes && response.status() == StatusCode::OK {
+        connection.release_seat();
+    }
+    response
 }
 
 fn too_large(limit: usize) -> Response {

@@ -18,7 +18,7 @@ use super::handshake::Query;
 use super::state::{Doors, Peer};
 use super::{client_bundle, polling, upgrade};
 use crate::config::Config;
-use crate::connection::{Connection, EngineControl, EngineIo, EngineStream};
+use crate::connection::{Connection, EngineControl, EngineIo, EngineStream, Handle};
 use crate::delivery::{Directory, RoomAdapter};
 
 /// Path that socketioxide is told it serves; requests are rewritten to it.
@@ -80,10 +80,10 @@ impl Engine {
     }
 
     /// Serves a WebSocket whose handshake is done.
-    pub(super) fn serve_stream(&self, stream: EngineStream, connection: Arc<Connection>, query: &str) {
+    pub(super) fn serve_stream(&self, stream: EngineStream, connection: &Arc<Connection>, query: &str) {
         let uri = format!("{ENGINE_PATH}/?{query}");
         let Ok(mut request) = Request::get(uri).body(()) else { return };
-        request.extensions_mut().insert(connection);
+        request.extensions_mut().insert(Handle::WebSocket(Arc::downgrade(connection)));
         let mut service = self.service.clone();
         let outcome = Service::<(EngineStream, Request<()>)>::call(&mut service, (stream, request)).into_inner();
         if let Err(error) = outcome {

@@ -90,7 +90,7 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, defl
         connection.set_deflate();
     }
     let stream = EngineStream::new(connection.clone(), &read);
-    doors.engine.serve_stream(stream, connection, &query);
+    doors.engine.serve_stream(stream, &connection, &query);
 }
 
 fn bare_stream(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {

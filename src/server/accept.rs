@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::header::HOST;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -52,6 +53,11 @@ async fn serve(stream: TcpStream, peer: Peer, router: Router, header_timeout: Du
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(peer);
+        // A request that names a host in its target means that one: RFC 9112, section 3.2.2.
+        let target = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        if let Some(target) = target {
+            request.headers_mut().insert(HOST, target);
+        }
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

@@ -1,6 +1,6 @@
 //! Stopping: clients are told, what is under way ends, and clients come back elsewhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -9,11 +9,15 @@ use super::start::Server;
 use crate::hub::Publication;
 use crate::rooms::ScopeFields;
 
+/// How long tasks have to end when the grace period is used up.
+const LAST: Duration = Duration::from_millis(500);
+
 impl Server {
     /// Stops within the grace period: nobody new is let in, `system:maintenance` goes out, transports
     /// close without a Socket.IO DISCONNECT so that clients reconnect by themselves, every task ends.
     pub async fn stop(self) {
         let grace = Duration::from_millis(self.doors.config.server.shutdown_grace_ms);
+        let begun = Instant::now();
         self.doors.stop();
         if tokio::time::timeout(grace, self.drain()).await.is_err() {
             tracing::warn!("the grace period is over before everything has ended");
@@ -24,7 +28,7 @@ impl Server {
         }
         self.stopping.cancel();
         self.tasks.close();
-        if tokio::time::timeout(grace.max(Duration::from_secs(1)), self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(grace.saturating_sub(begun.elapsed()).max(LAST), self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not end");
         }
     }

@@ -19,7 +19,7 @@ use super::session::Session;
 use super::sessions::Sessions;
 use super::subscribe;
 use crate::auth::{Credentials, Identity};
-use crate::connection::Connection;
+use crate::connection::{Connection, Handle};
 use crate::delivery::{Interest, Recipient, RoomAdapter};
 use crate::rooms::{Scope, parse_namespace};
 use crate::wire::{Forms, PublicId, WireError, now_iso};
@@ -207,14 +207,16 @@ pub(super) struct Application {
 }
 
 fn connection_of(socket: &Socket<RoomAdapter>) -> Option<Arc<Connection>> {
-    socket.req_parts().extensions.get::<Arc<Connection>>().cloned()
+    socket.req_parts().extensions.get::<Handle>()?.connection()
 }
 
 fn scope_of(namespace: &str) -> Result<Option<Scope>, WireError> {
     if namespace == "/" {
         return Ok(None);
     }
-    parse_namespace(namespace).map(Some).ok_or_else(|| WireError::UnknownNamespace(namespace.to_owned()))
+    parse_namespace(namespace)
+        .map(Some)
+        .ok_or_else(|| WireError::UnknownNamespace(namespace.chars().take(64).collect()))
 }
 
 /// Who the handshake says the socket is; a namespace of the tree lets nobody in without.

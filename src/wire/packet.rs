@@ -46,6 +46,8 @@ pub struct Head<'a> {
     pub kind: Kind,
     /// Namespace, `/` when none is written; without its query.
     pub namespace: &'a str,
+    /// Whether a query follows the namespace.
+    pub has_query: bool,
     /// Ack id, if one is written.
     pub id: Option<u64>,
     /// The JSON, or nothing.
@@ -61,15 +63,18 @@ pub fn parse(packet: &str) -> Option<Head<'_>> {
         rest = &rest[dash + 1..];
     }
     let mut namespace = "/";
+    let mut has_query = false;
     if rest.starts_with('/') {
         let end = rest.find(',').unwrap_or(rest.len());
         namespace = &rest[..end];
         rest = rest.get(end + 1..).unwrap_or("");
-        namespace = namespace.split('?').next().unwrap_or(namespace);
+        if let Some((path, _)) = namespace.split_once('?') {
+            (namespace, has_query) = (path, true);
+        }
     }
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let id = rest[..digits].parse().ok();
-    Some(Head { kind, namespace, id, body: &rest[digits..] })
+    Some(Head { kind, namespace, has_query, id, body: &rest[digits..] })
 }
 
 /// `4<type>[<namespace>,]`: how every Engine.IO message of a packet begins.
