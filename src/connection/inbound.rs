@@ -397,3 +397,17 @@ fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verd
         _ => Verdict::Pass,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_count_as_javascript_does_and_never_cut_a_character() {
+        assert_eq!(first_units("\u{1f600}x", 2), Some("\u{1f600}"));
+        assert_eq!(first_units("\u{1f600}x", 1), None);
+        assert_eq!(first_units("ab", 2), Some("ab"));
+        assert_eq!(first_units("ab", 3), None);
+        assert_eq!(first_units("", 0), Some(""));
+    }
+}
