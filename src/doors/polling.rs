@@ -27,17 +27,17 @@ const CLOSE: &str = "1";
 const SEPARATOR: char = '\u{1e}';
 
 pub(super) async fn serve(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Request<Body>) -> Response {
-    match (request.method().clone(), query.sid) {
-        (Method::GET, None) => open(doors, peer, query, request).await,
-        (_, None) => refusal(2),
-        (Method::GET, Some(sid)) => match doors.polling.get(sid) {
-            Some(connection) => poll(doors, &connection, request).await,
-            None => refusal(1),
-        },
-        (Method::POST, Some(sid)) => match doors.polling.get(sid) {
-            Some(connection) => post(doors, &connection, request).await,
-            None => refusal(1),
-        },
+    let Some(sid) = query.sid else {
+        return if request.method() == Method::GET { open(doors, peer, query, request).await } else { refusal(2) };
+    };
+    let Some(connection) = doors.polling.get(sid) else { return refusal(1) };
+    // Engine.IO reads a payload by the version of the request, and we check it by that of the session.
+    if query.protocol != Some(connection.peer().protocol) {
+        return refusal(3);
+    }
+    match *request.method() {
+        Method::GET => poll(doors, &connection, request).await,
+        Method::POST => post(doors, &connection, request).await,
         _ => refusal(3),
     }
 }
