@@ -227,6 +227,9 @@ impl Default for Compression {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbox {
+    /// Bytes that may wait; beyond, events of low priority are dropped and newer values replace older ones. Defaults
+    /// to 1,048,576 (1 MiB).
+    pub soft_limit_bytes: usize,
     /// Bytes that may wait; beyond, the connection is cut and the client comes back. Defaults to 8,388,608 (8 MiB).
     pub hard_limit_bytes: usize,
     /// How long a reader may take nothing before it is cut. Defaults to 15,000.
@@ -237,7 +240,12 @@ pub struct Outbox {
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { hard_limit_bytes: 8_388_608, write_stall_timeout_ms: 15_000, polling_queue_packets: 1_024 }
+        Self {
+            soft_limit_bytes: 1_048_576,
+            hard_limit_bytes: 8_388_608,
+            write_stall_timeout_ms: 15_000,
+            polling_queue_packets: 1_024,
+        }
     }
 }
 

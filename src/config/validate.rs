@@ -34,6 +34,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     check_origins(config, &mut found);
     check_custom_events(config, &mut found);
     check_demo(config, &mut found);
+    check_outbox(config, &mut found);
     check_ack_timeouts(config, &mut found);
     check_api_keys(config, &mut found);
     check_logging(config, &mut found);
@@ -254,6 +255,16 @@ fn check_ack_timeouts(config: &Config, found: &mut Findings) {
         found.contradiction(
             &["api.ack_timeout_ms", "api.max_ack_timeout_ms"],
             format!("api.ack_timeout_ms ({usual}) is longer than api.max_ack_timeout_ms ({longest})"),
+        );
+    }
+}
+
+fn check_outbox(config: &Config, found: &mut Findings) {
+    let (soft, hard) = (config.outbox.soft_limit_bytes, config.outbox.hard_limit_bytes);
+    if soft > hard {
+        found.contradiction(
+            &["outbox.soft_limit_bytes", "outbox.hard_limit_bytes"],
+            format!("outbox.soft_limit_bytes ({soft}) is larger than outbox.hard_limit_bytes ({hard})"),
         );
     }
 }

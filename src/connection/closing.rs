@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::connection::Connection;
+use super::connection::{Connection, Route};
 use super::frame::{close_code, close_frame, text_frame};
 use super::outbox::State;
 use crate::wire::packet;
@@ -46,24 +46,21 @@ impl Connection {
 
     /// Writes what waits, then closes the transport; the client comes back by itself.
     pub fn retire(self: &Arc<Self>) {
-        if self.tcp.get().is_none() {
-            return self.retire_polling();
-        }
-        let (engine, sid, namespace) = (self.plane.engine(), self.sid.get(), self.first_namespace());
-        match (engine, sid, namespace) {
-            // What socketioxide still has to write goes first: behind it comes a mark.
-            (Some(engine), Some(sid), Some(namespace)) if !self.direct => {
-                if !engine.mark(*sid, &namespace, &self.plane.mark) {
-                    self.cut();
-                }
-            }
-            _ => self.finish(close_code::NORMAL),
+        let route = {
+            let _outbox = self.lock();
+            self.retiring.store(true, Ordering::SeqCst);
+            self.route()
+        };
+        match route {
+            Route::Polling => self.retire_polling(),
+            // What socketioxide still has to write goes first.
+            Route::Switching => {}
+            Route::Direct => self.finish(close_code::NORMAL),
         }
     }
 
     /// Closes a session on polling when its client has fetched what waits, or takes too long.
-    pub(super) fn retire_polling(self: &Arc<Self>) {
-        self.retiring.store(true, Ordering::SeqCst);
+    fn retire_polling(self: &Arc<Self>) {
         let connection = self.clone();
         self.plane.tasks.spawn(async move {
             let before = connection.polls_begun.load(Ordering::SeqCst);
@@ -84,26 +81,18 @@ impl Connection {
         (PollGuard(self), self.retiring.load(Ordering::SeqCst))
     }
 
-    pub(super) fn first_namespace(&self) -> Option<Box<str>> {
-        self.lock().members.first().map(|member| member.namespace.clone())
-    }
-
-    /// Whether an Engine.IO message is the mark behind what socketioxide had to write.
-    pub(super) fn is_mark(&self, text: &str) -> bool {
-        !self.direct && text.starts_with("42") && text.contains(&self.plane.mark)
-    }
-
     /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
     pub fn dismiss(self: &Arc<Self>) {
         if self.dismissed.swap(true, Ordering::Relaxed) {
             return;
         }
-        // A direct WebSocket is told when it is finished; the others through the queue that their events take.
-        if !self.direct
-            && let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get())
-        {
+        // A WebSocket is told when it is finished; a client on polling through the queue that its events take.
+        if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
-            engine.disconnect(*sid, namespaces);
+            self.on_polling(|| {
+                engine.disconnect(*sid, namespaces);
+                true
+            });
         }
         self.retire();
     }
@@ -121,13 +110,14 @@ impl Connection {
             if outbox.state != State::Open {
                 return;
             }
-            if self.direct && self.is_dismissed() {
-                for index in 0..outbox.members.len() {
-                    let disconnect = text_frame(&packet::disconnect(&outbox.members[index].namespace));
-                    outbox.push_control(disconnect);
+            let mut farewell = Vec::new();
+            if self.is_dismissed() {
+                for member in &outbox.members {
+                    farewell.extend_from_slice(&text_frame(&packet::disconnect(&member.namespace)));
                 }
             }
-            outbox.farewell = Some(close_frame(code));
+            farewell.extend_from_slice(&close_frame(code));
+            outbox.farewell = Some(farewell.into());
             outbox.state = State::Closing;
             outbox.end_connect();
             !std::mem::replace(&mut outbox.scheduled, true)
@@ -141,7 +131,7 @@ impl Connection {
     pub(super) fn end(self: &Arc<Self>) {
         // Engine.IO would answer the polls of a session whose upgrade broke with nothing, for ever; one whose
         // upgrade succeeded has ended with its stream, and is not there any more.
-        if !self.direct
+        if self.is_switching()
             && let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get())
         {
             engine.close(*sid, self.peer.protocol);

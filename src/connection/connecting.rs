@@ -21,17 +21,24 @@ impl Connection {
     pub fn send_connect(self: &Arc<Self>, reply: &str) {
         let head = reply.get(1..).and_then(packet::parse);
         let mine = self.queue(|outbox| {
-            let id = head.and_then(|head| outbox.open(head.namespace));
-            let rewritten = match (head, id) {
-                (Some(head), Some(id)) if !head.body.is_empty() => packet::connect(head.namespace, id.as_str()),
+            let member =
+                head.and_then(|head| outbox.members.iter().find(|member| *member.namespace == *head.namespace));
+            let known = member.is_some();
+            let rewritten = match (head, member) {
+                (Some(head), Some(member)) if !head.body.is_empty() => {
+                    packet::connect(head.namespace, member.id.as_str())
+                }
                 _ => reply.to_owned(),
             };
+            outbox.push_control(text_frame(&rewritten));
+            if let Some(head) = head {
+                outbox.open(head.namespace);
+            }
             outbox.answer_connect();
             // Without a member nobody will say that the socket is let in.
-            if head.is_none_or(|head| outbox.members.iter().all(|member| *member.namespace != *head.namespace)) {
+            if !known {
                 outbox.end_connect();
             }
-            outbox.push_control(text_frame(&rewritten));
         });
         if mine {
             self.flush();

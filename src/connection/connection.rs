@@ -1,6 +1,6 @@
 //! One connection: an Engine.IO session, whatever carries it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -11,22 +11,35 @@ use super::frame::{deflated_text_frame, text_frame};
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::plane::Plane;
+use super::probe::Probes;
 use crate::limits::{Bucket, Seat};
 use crate::wire::PublicId;
 
+/// How a connection is sent to; it only ever moves down this list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Route {
+    /// Through socketioxide's queue, from where its polls fetch.
+    Polling,
+    /// Into its outbox, where events wait until socketioxide's queue is empty.
+    Switching,
+    /// Into its outbox.
+    Direct,
+}
+
 /// An Engine.IO session.
 ///
-/// One that began as a WebSocket is written to through its outbox. One that
-/// began on polling is sent to through socketioxide, also after its upgrade,
-/// so that its order holds.
+/// A WebSocket is written to through its outbox; a session on polling is sent
+/// to through socketioxide.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) key: u64,
     pub(super) peer: Peer,
     pub(super) seat: Seat,
     pub(super) plane: Arc<Plane>,
-    /// Whether it began as a WebSocket.
-    pub(super) direct: bool,
+    /// A [`Route`]; changed only by who holds the outbox.
+    route: AtomicU8,
+    pub(super) probes: Probes,
     pub(super) dismissed: AtomicBool,
     /// Bytes that wait in socketioxide's queue, about.
     queued: AtomicUsize,
@@ -83,7 +96,8 @@ impl Connection {
             peer,
             seat,
             plane: plane.clone(),
-            direct: tcp.is_some(),
+            route: AtomicU8::new(if tcp.is_some() { Route::Direct } else { Route::Polling } as u8),
+            probes: Probes::default(),
             dismissed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
@@ -93,7 +107,7 @@ impl Connection {
             deflate: AtomicBool::new(false),
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
-            outbox: Mutex::new(Outbox::new()),
+            outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),
             packets: Bucket::new(rate, rate),
             connects: Bucket::new(rate, rate.saturating_mul(5)),
         }
@@ -138,14 +152,9 @@ impl Connection {
         }
     }
 
-    /// Whether a WebSocket carries it, or is about to.
-    pub fn has_websocket(&self) -> bool {
-        self.tcp.get().is_some()
-    }
-
     /// The transport as clients name it.
     pub fn transport(&self) -> &'static str {
-        if self.has_websocket() { "websocket" } else { "polling" }
+        if self.route() == Route::Polling { "polling" } else { "websocket" }
     }
 
     /// Tells the connection its Engine.IO session id, once that is known.
@@ -158,14 +167,39 @@ impl Connection {
         self.sid.get().copied()
     }
 
-    /// The polling session goes on over this stream; false if it already has one.
-    pub fn upgrade(&self, tcp: TcpStream) -> bool {
-        self.tcp.set(tcp).is_ok()
+    pub(super) fn route(&self) -> Route {
+        match self.route.load(Ordering::Acquire) {
+            0 => Route::Polling,
+            1 => Route::Switching,
+            _ => Route::Direct,
+        }
     }
 
-    /// Whether [`Self::send`] takes events; otherwise they go through socketioxide.
+    /// Takes another route; `_outbox` shows that nobody sends meanwhile.
+    pub(super) fn set_route(&self, route: Route, _outbox: &MutexGuard<'_, Outbox>) {
+        self.route.store(route as u8, Ordering::Release);
+    }
+
+    /// Whether everything sent goes through the outbox, and nothing is left in socketioxide's queue.
     pub fn is_direct(&self) -> bool {
-        self.direct
+        self.route() == Route::Direct
+    }
+
+    /// Whether the session has gone over to a WebSocket, and socketioxide's queue is still to be emptied.
+    pub fn is_switching(&self) -> bool {
+        self.route() == Route::Switching
+    }
+
+    /// Sends through socketioxide, if that is still the way; its answer then says whether there was room. The way
+    /// does not change while `send` runs.
+    pub fn on_polling(&self, send: impl FnOnce() -> bool) -> Option<bool> {
+        let _outbox = self.lock();
+        (self.route() == Route::Polling).then(send)
+    }
+
+    /// socketioxide has let a namespace in, which can be sent to from here on.
+    pub fn arrive(&self, namespace: &str) {
+        self.lock().arrive(namespace);
     }
 
     /// A namespace is about to let this connection in, under this public id.
@@ -174,8 +208,20 @@ impl Connection {
     }
 
     /// The socket with this public id has left.
-    pub fn leave(&self, id: &PublicId) {
-        self.lock().leave(id);
+    pub fn leave(self: &Arc<Self>, id: &PublicId) {
+        let switching = {
+            let mut outbox = self.lock();
+            outbox.leave(id);
+            let switching = self.route() == Route::Switching;
+            if switching {
+                outbox.begin_switch();
+            }
+            switching
+        };
+        // The mark may have been on its way through this very socket.
+        if switching {
+            self.send_mark();
+        }
     }
 
     /// How many namespaces the connection is in.

@@ -67,9 +67,8 @@ pub(super) async fn watch(plane: Arc<Plane>, stopping: CancellationToken) {
             _ = tick.tick() => {}
             () = stopping.cancelled() => return plane.lock_blocked().clear(),
         }
-        let stalled: Vec<_> =
-            plane.lock_blocked().values().filter(|connection| connection.stalled_for(timeout)).cloned().collect();
-        for connection in stalled {
+        let blocked: Vec<_> = plane.lock_blocked().values().cloned().collect();
+        for connection in blocked.into_iter().filter(|connection| connection.stalled_for(timeout)) {
             plane.counters.stalled();
             connection.cut();
         }

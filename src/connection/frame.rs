@@ -10,6 +10,12 @@ pub(super) mod opcode {
     pub(in crate::connection) const TEXT: u8 = 0x1;
     pub(in crate::connection) const BINARY: u8 = 0x2;
     pub(in crate::connection) const CLOSE: u8 = 0x8;
+    pub(in crate::connection) const PING: u8 = 0x9;
+    pub(in crate::connection) const PONG: u8 = 0xa;
+
+    pub(in crate::connection) fn is_control(opcode: u8) -> bool {
+        opcode & 0x8 != 0
+    }
 }
 
 /// Close codes that we send ourselves.
@@ -56,7 +62,7 @@ impl Head {
     }
 
     pub(super) fn is_control(&self) -> bool {
-        self.opcode & 0x8 != 0
+        opcode::is_control(self.opcode)
     }
 }
 

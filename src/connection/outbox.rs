@@ -7,13 +7,14 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
+use super::lanes::{KEPT_CAPACITY, Lanes, Lost, Outgoing};
 use crate::wire::PublicId;
 
 /// Frames that one vectored write carries.
 pub(super) const BATCH: usize = 64;
 
-/// Emptied queues that grew beyond this are given back.
-const KEPT_CAPACITY: usize = 16;
+/// Bytes after which no further frame is added to a write: what is taken out can no longer be overtaken.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +32,33 @@ pub(super) enum State {
 pub(super) struct Member {
     pub(super) namespace: Box<str>,
     pub(super) id: PublicId,
+    /// Which of the connection's sockets it is.
+    number: u32,
+    /// Whether socketioxide has let it in, so that it can be sent to through its queue.
+    inside: bool,
     /// Whether the client has said that it leaves.
     leaving: bool,
-    /// What was sent before the CONNECT reply went out; none once it has.
-    early: Option<Vec<Bytes>>,
+    /// Whether its CONNECT reply has yet to go out.
+    unanswered: bool,
+    /// Whether something may still wait for it in socketioxide's queue, after the switch from polling.
+    switching: bool,
+    /// What was sent to it meanwhile, in either case.
+    early: Vec<Early>,
+}
+
+/// What has to wait for a CONNECT reply or the switch.
+#[derive(Debug)]
+enum Early {
+    Answer(Bytes),
+    Event(Outgoing),
+}
+
+impl Early {
+    fn len(&self) -> usize {
+        match self {
+            Self::Answer(frames) | Self::Event(Outgoing { frames, .. }) => frames.len(),
+        }
+    }
 }
 
 /// What is still to happen to a CONNECT before another one may follow.
@@ -64,15 +88,22 @@ pub(super) struct Outbox {
     pub(super) reader: Option<Waker>,
     /// The close frame, written when nothing else waits.
     pub(super) farewell: Option<Bytes>,
+    /// The mark that was sent last through socketioxide's queue.
+    marks: u32,
+    /// Number of the next socket.
+    sockets: u32,
+    /// Bytes over which things are lost on purpose.
+    soft_limit: usize,
+    /// Bytes that wait anywhere but in the lanes.
     waiting: usize,
     /// Taken out for a write that did not take them; the first may be half written.
     resume: VecDeque<Bytes>,
     control: VecDeque<Bytes>,
-    events: VecDeque<Bytes>,
+    events: Lanes,
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(soft_limit: usize) -> Self {
         Self {
             state: State::Open,
             scheduled: false,
@@ -81,16 +112,19 @@ impl Outbox {
             connecting: Connecting::default(),
             reader: None,
             farewell: None,
+            marks: 0,
+            sockets: 0,
+            soft_limit,
             waiting: 0,
             resume: VecDeque::new(),
             control: VecDeque::new(),
-            events: VecDeque::new(),
+            events: Lanes::new(),
         }
     }
 
     /// Bytes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting + self.events.bytes()
     }
 
     /// A frame of the protocol: before all events.
@@ -99,36 +133,132 @@ impl Outbox {
         self.control.push_back(frame);
     }
 
-    /// An event of a namespace; kept back until its CONNECT reply is out, dropped when it has left.
-    pub(super) fn push_event(&mut self, namespace: &str, frame: Bytes) {
+    /// An answer to a namespace: before all events, but not before its CONNECT reply.
+    pub(super) fn push_answer(&mut self, namespace: &str, frame: Bytes) {
         let Some(member) = self.members.iter_mut().find(|member| &*member.namespace == namespace) else { return };
         self.waiting += frame.len();
-        match &mut member.early {
-            Some(early) => early.push(frame),
-            None => self.events.push_back(frame),
+        if member.is_early() {
+            member.early.push(Early::Answer(frame));
+        } else {
+            self.control.push_back(frame);
+        }
+    }
+
+    /// An event of a namespace; kept back until its CONNECT reply is out, dropped when it has left.
+    pub(super) fn push_event(&mut self, namespace: &str, event: Outgoing, lost: &mut Vec<Lost>) {
+        let Some(member) = self.members.iter_mut().find(|member| &*member.namespace == namespace) else { return };
+        if member.is_early() {
+            self.waiting += event.frames.len();
+            member.early.push(Early::Event(event));
+        } else {
+            let socket = member.number;
+            self.queue_event(socket, event, lost);
+        }
+    }
+
+    fn queue_event(&mut self, socket: u32, event: Outgoing, lost: &mut Vec<Lost>) {
+        let pressed = self.waiting() + event.frames.len() > self.soft_limit;
+        lost.extend(self.events.push(socket, event, pressed));
+        while pressed
+            && self.waiting() > self.soft_limit
+            && let Some(shed) = self.events.shed()
+        {
+            lost.push(shed);
         }
     }
 
     /// A namespace that is about to be let in under this id.
     pub(super) fn enter(&mut self, namespace: &str, id: PublicId) {
-        self.members.retain(|member| &*member.namespace != namespace);
-        self.members.push(Member { namespace: namespace.into(), id, leaving: false, early: Some(Vec::new()) });
+        if let Some(index) = self.members.iter().position(|member| &*member.namespace == namespace) {
+            self.remove(index);
+        }
+        self.sockets += 1;
+        self.members.push(Member {
+            namespace: namespace.into(),
+            id,
+            number: self.sockets,
+            inside: false,
+            leaving: false,
+            unanswered: true,
+            switching: self.marks > 0,
+            early: Vec::new(),
+        });
+    }
+
+    /// socketioxide has let a namespace in.
+    pub(super) fn arrive(&mut self, namespace: &str) {
+        for member in self.members.iter_mut().filter(|member| &*member.namespace == namespace) {
+            member.inside = true;
+        }
     }
 
     /// The namespace has left, if it is still the one with this id.
     pub(super) fn leave(&mut self, id: &PublicId) {
-        let Some(index) = self.members.iter().position(|member| member.id == *id) else { return };
+        if let Some(index) = self.members.iter().position(|member| member.id == *id) {
+            self.remove(index);
+        }
+    }
+
+    /// What waits for a socket must not reach the one that comes after it.
+    fn remove(&mut self, index: usize) {
         let member = self.members.remove(index);
-        self.waiting -= member.early.iter().flatten().map(Bytes::len).sum::<usize>();
+        self.waiting -= member.early.iter().map(Early::len).sum::<usize>();
+        self.events.forget(member.number);
     }
 
     /// The CONNECT reply of a namespace goes out: its public id, and everything kept back follows.
     pub(super) fn open(&mut self, namespace: &str) -> Option<PublicId> {
-        let member = self.members.iter_mut().find(|member| &*member.namespace == namespace)?;
-        if let Some(early) = member.early.take() {
-            self.events.extend(early);
+        let index = self.members.iter().position(|member| &*member.namespace == namespace)?;
+        self.members[index].unanswered = false;
+        self.release(index);
+        Some(self.members[index].id.clone())
+    }
+
+    /// Sends what was kept back for a socket, if nothing keeps it back any more.
+    fn release(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        if member.is_early() {
+            return;
         }
-        Some(member.id.clone())
+        let socket = member.number;
+        for early in std::mem::take(&mut member.early) {
+            match early {
+                Early::Answer(frame) => self.control.push_back(frame),
+                Early::Event(event) => {
+                    self.waiting -= event.frames.len();
+                    // Nothing is lost on purpose here: the client has not had a chance to read it.
+                    self.events.push(socket, event, false);
+                }
+            }
+        }
+    }
+
+    /// What is sent from here on waits until this mark has come out of socketioxide's queue.
+    pub(super) fn begin_switch(&mut self) -> u32 {
+        self.marks += 1;
+        for member in &mut self.members {
+            member.switching = true;
+        }
+        self.marks
+    }
+
+    /// The namespace through which a mark can be sent, if there is one.
+    pub(super) fn way_in(&self) -> Option<Box<str>> {
+        self.members.iter().find(|member| member.inside && !member.leaving).map(|member| member.namespace.clone())
+    }
+
+    /// Number of the mark that was sent last.
+    pub(super) fn last_mark(&self) -> u32 {
+        self.marks
+    }
+
+    /// Nothing waits in socketioxide's queue any more.
+    pub(super) fn end_switch(&mut self) {
+        self.marks = 0;
+        for index in 0..self.members.len() {
+            self.members[index].switching = false;
+            self.release(index);
+        }
     }
 
     /// A CONNECT is handed to Engine.IO.
@@ -201,16 +331,26 @@ impl Outbox {
 
     /// Whether the CONNECT reply of a namespace is out, and the client has not left since.
     pub(super) fn is_open(&self, namespace: &str) -> bool {
-        let open = |member: &Member| &*member.namespace == namespace && member.early.is_none() && !member.leaving;
+        let open = |member: &Member| &*member.namespace == namespace && !member.unanswered && !member.leaving;
         self.members.iter().any(open)
     }
 
     /// Takes the next frames out, to be written.
-    pub(super) fn take(&mut self) -> SmallVec<[Bytes; BATCH]> {
-        let mut batch = SmallVec::new();
-        for queue in [&mut self.resume, &mut self.control, &mut self.events] {
-            let room = BATCH - batch.len();
-            batch.extend(queue.drain(..queue.len().min(room)));
+    pub(super) fn take(&mut self, batch: &mut Vec<Bytes>) {
+        let mut bytes = 0;
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            let frame = if let Some(frame) = self.resume.pop_front().or_else(|| self.control.pop_front()) {
+                frame
+            } else if let Some(frame) = self.events.pop() {
+                self.waiting += frame.len();
+                frame
+            } else {
+                break;
+            };
+            bytes += frame.len();
+            batch.push(frame);
+        }
+        for queue in [&mut self.resume, &mut self.control] {
             if queue.is_empty() && queue.capacity() > KEPT_CAPACITY {
                 *queue = VecDeque::new();
             }
@@ -218,17 +358,16 @@ impl Outbox {
         if batch.is_empty() {
             batch.extend(self.farewell.take());
         }
-        batch
     }
 
     /// So many bytes of a batch were written; the rest comes back, to be written first.
-    pub(super) fn settle(&mut self, batch: SmallVec<[Bytes; BATCH]>, mut written: usize) {
+    pub(super) fn settle(&mut self, batch: &mut Vec<Bytes>, mut written: usize) {
         self.waiting -= written.min(self.waiting);
-        for mut frame in batch {
+        for mut frame in batch.drain(..) {
             let part = written.min(frame.len());
             written -= part;
-            frame.advance(part);
-            if !frame.is_empty() {
+            if part < frame.len() {
+                frame.advance(part);
                 self.resume.push_back(frame);
             }
         }
@@ -242,48 +381,63 @@ impl Outbox {
         self.blocked_since = None;
         self.resume = VecDeque::new();
         self.control = VecDeque::new();
-        self.events = VecDeque::new();
+        self.events = Lanes::new();
         for member in &mut self.members {
-            member.early = None;
+            member.early = Vec::new();
         }
+    }
+}
+
+impl Member {
+    fn is_early(&self) -> bool {
+        self.unanswered || self.switching
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::lanes::Kind;
+    use crate::events::Priority;
 
     fn written(outbox: &mut Outbox) -> Vec<u8> {
-        let batch = outbox.take();
+        let mut batch = Vec::new();
+        outbox.take(&mut batch);
         let bytes = batch.concat();
-        outbox.settle(batch, bytes.len());
+        outbox.settle(&mut batch, bytes.len());
         bytes
+    }
+
+    fn push(outbox: &mut Outbox, text: &'static str) {
+        let kind = Kind { event: 0, priority: Priority::Medium, requires_ack: false, entity: 1, conflation: None };
+        outbox.push_event("/", Outgoing { frames: text.into(), kind }, &mut Vec::new());
     }
 
     #[test]
     fn events_wait_for_their_connect_reply_and_control_goes_first() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(1 << 20);
         let id = PublicId::fresh();
-        outbox.push_event("/", Bytes::from_static(b"lost"));
+        push(&mut outbox, "lost");
         outbox.enter("/", id.clone());
-        outbox.push_event("/", Bytes::from_static(b"event"));
-        assert!(outbox.take().is_empty() && !outbox.is_open("/"));
+        push(&mut outbox, "event");
+        assert!(written(&mut outbox).is_empty() && !outbox.is_open("/"));
         assert_eq!(outbox.open("/"), Some(id.clone()));
         outbox.push_control(Bytes::from_static(b"connect"));
         assert_eq!(written(&mut outbox), b"connectevent");
         outbox.leave(&id);
-        outbox.push_event("/", Bytes::from_static(b"lost"));
+        push(&mut outbox, "lost");
         assert_eq!(outbox.waiting(), 0);
     }
 
     #[test]
     fn what_a_write_did_not_take_is_written_first() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::new(1 << 20);
         outbox.push_control(Bytes::from_static(b"abc"));
         outbox.push_control(Bytes::from_static(b"def"));
-        let batch = outbox.take();
+        let mut batch = Vec::new();
+        outbox.take(&mut batch);
         outbox.push_control(Bytes::from_static(b"ghi"));
-        outbox.settle(batch, 4);
+        outbox.settle(&mut batch, 4);
         assert_eq!(outbox.waiting(), 5);
         assert_eq!(written(&mut outbox), b"efghi");
         assert_eq!(outbox.waiting(), 0);

@@ -13,12 +13,15 @@ use super::connection::Connection;
 use super::flusher::{self, Flusher};
 use super::peer::EngineIo;
 use crate::stats::Counters;
+use crate::wire::packet::{self, Kind};
 use crate::wire::{WireError, random_letters};
 
 /// Bounds that hold for every connection.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Bytes that may wait for one connection.
+    /// Bytes that may wait for one connection before things are lost on purpose.
+    pub soft_limit_bytes: usize,
+    /// Bytes that may wait for one connection at all.
     pub hard_limit_bytes: usize,
     /// How long a reader may take nothing.
     pub write_stall_timeout: Duration,
@@ -67,6 +70,7 @@ pub struct Plane {
     pub(super) tasks: TaskTracker,
     /// Name of an event that only we send, through socketioxide to ourselves.
     pub(super) mark: String,
+    pub(super) stopping: CancellationToken,
     flushers: Vec<Arc<Flusher>>,
     intake: OnceLock<Arc<dyn Intake>>,
     engine: OnceLock<Arc<dyn EngineControl>>,
@@ -88,6 +92,7 @@ impl Plane {
             blocked: Mutex::default(),
             tasks: tasks.clone(),
             mark: random_letters(32),
+            stopping: stopping.clone(),
             flushers: (0..workers).map(|_| Arc::default()).collect(),
             intake: OnceLock::new(),
             engine: OnceLock::new(),
@@ -109,6 +114,17 @@ impl Plane {
     /// Runs a task that shutdown waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Name of the event that marks a place in socketioxide's queue.
+    pub(super) fn mark_name(&self, number: u32) -> String {
+        format!("{}{number}", self.mark)
+    }
+
+    /// Number of the mark that an Engine.IO message is, if it is one.
+    pub(super) fn mark_of(&self, text: &str) -> Option<u32> {
+        let head = text.strip_prefix('4').and_then(packet::parse).filter(|head| head.kind == Kind::Event)?;
+        head.body.strip_prefix("[\"")?.strip_prefix(&*self.mark)?.strip_suffix("\"]")?.parse().ok()
     }
 
     pub(super) fn intake(&self) -> Option<&Arc<dyn Intake>> {

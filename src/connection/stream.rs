@@ -14,9 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::frame::{Head, close_code, frame, opcode, text_frame};
+use super::frame::{Head, frame, opcode, text_frame};
 use super::inbound::Inbound;
 use super::peer::EngineIo;
+use super::probe::{self, Probed};
+use super::reader::FrameReader;
 
 const SCRATCH: usize = 16 * 1024;
 
@@ -33,12 +35,24 @@ pub struct EngineStream {
 }
 
 impl EngineStream {
-    /// A stream over a connection; `read` is what came in behind the handshake.
+    /// A stream over a connection that begins; `read` is what came in behind the handshake.
     pub fn new(connection: Arc<Connection>, read: &[u8]) -> Self {
-        let mut inbound = Box::<Inbound>::default();
+        let limit = connection.plane().settings.max_frame_bytes;
+        let mut inbound = Box::new(Inbound::new(FrameReader::new(limit, connection.takes_deflate())));
         // Engine.IO pings at once, its reference server after the first interval: clients expect that.
-        inbound.answers_ping = connection.is_direct() && connection.peer().protocol == EngineIo::V4;
+        inbound.answers_ping = connection.peer().protocol == EngineIo::V4;
         inbound.feed(&mut read.to_vec(), &connection);
+        Self { connection, inbound }
+    }
+
+    /// A stream over a connection that goes over to it from polling: Engine.IO is played the probe again.
+    pub fn upgraded(connection: Arc<Connection>, probed: Probed) -> Self {
+        let mut inbound = Box::new(Inbound::new(probed.reader));
+        inbound.hand_on(opcode::TEXT, probe::PING);
+        inbound.hand_on(opcode::TEXT, probe::UPGRADE);
+        for (opcode, payload) in probed.behind {
+            inbound.take(opcode, &payload, &connection);
+        }
         Self { connection, inbound }
     }
 }
@@ -54,7 +68,7 @@ impl AsyncRead for EngineStream {
         let Self { connection, inbound } = &mut *self;
         let tcp = connection.tcp().expect("a stream is made over a WebSocket");
         if inbound.answers_ping {
-            inbound.reader = Some(cx.waker().clone());
+            inbound.waiting = Some(cx.waker().clone());
         }
         loop {
             let ready = inbound.ready();
@@ -148,14 +162,18 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
     if opcode == opcode::TEXT
         && let Ok(text) = std::str::from_utf8(payload)
     {
-        if !connection.is_direct() {
+        if connection.is_switching() {
             connection.took(text.len());
+            if let Some(mark) = connection.mark_of(text) {
+                return connection.pass_mark(mark);
+            }
         }
         return match payload {
+            // The client has had its answer to the probe.
+            probe::PONG => {}
             [b'0', ..] => connection.send_control(text_frame(&advertise(text, connection))),
             [b'4', b'0', ..] => connection.send_connect(text),
             [b'4', b'4', ..] => connection.send_connect_error(text),
-            _ if connection.is_mark(text) => connection.finish(close_code::NORMAL),
             _ => connection.send_control(connection.frame_for(text)),
         };
     }

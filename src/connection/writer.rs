@@ -3,6 +3,7 @@
 //! Whoever finds nobody bound to write does it, at once or by a flusher; a
 //! connection that would block is woken by the kernel.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -13,23 +14,40 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
+use super::lanes::{Lost, Outgoing};
 use super::outbox::{BATCH, Outbox, State};
 
 /// Batches one connection may write before others get their turn.
 const BATCHES_PER_TURN: usize = 8;
 
+thread_local! {
+    /// One list of frames a thread, since a connection needs it only while it writes.
+    static FRAMES: Cell<Vec<Bytes>> = const { Cell::new(Vec::new()) };
+}
+
 impl Connection {
-    /// Queues a frame of a namespace and has it written soon, by a flusher.
-    pub fn send(self: &Arc<Self>, namespace: &str, frame: &Bytes) {
-        if self.queue(|outbox| outbox.push_event(namespace, frame.clone())) {
+    /// Queues an event of a namespace and has it written soon, by a flusher.
+    pub fn send(self: &Arc<Self>, namespace: &str, event: &Outgoing) {
+        let mut lost = Vec::new();
+        if self.queue(|outbox| outbox.push_event(namespace, event.clone(), &mut lost)) {
             self.plane.flusher(self.key).add(self.clone());
+        }
+        self.count(&lost);
+    }
+
+    /// Queues an answer to a namespace and writes it at once.
+    pub fn answer(self: &Arc<Self>, namespace: &str, frame: Bytes) {
+        if self.queue(|outbox| outbox.push_answer(namespace, frame)) {
+            self.flush();
         }
     }
 
-    /// Queues a frame of a namespace and writes it at once.
-    pub fn send_now(self: &Arc<Self>, namespace: &str, frame: Bytes) {
-        if self.queue(|outbox| outbox.push_event(namespace, frame)) {
-            self.flush();
+    fn count(&self, lost: &[Lost]) {
+        for lost in lost {
+            match lost {
+                Lost::Conflated(event) => self.plane.counters.conflated(*event),
+                Lost::Dropped(event) => self.plane.counters.dropped(*event),
+            }
         }
     }
 
@@ -59,25 +77,19 @@ impl Connection {
 
     /// Writes until nothing waits or the kernel takes no more; only for who holds the right to write.
     pub(super) fn flush(self: &Arc<Self>) {
+        let mut batch = FRAMES.take();
+        self.flush_with(&mut batch);
+        batch.clear();
+        FRAMES.set(batch);
+    }
+
+    fn flush_with(self: &Arc<Self>, batch: &mut Vec<Bytes>) {
         let Some(tcp) = self.tcp.get() else { return };
+        let mut written = 0;
         for _ in 0..BATCHES_PER_TURN {
-            let batch = {
-                let mut outbox = self.lock();
-                let batch = outbox.take();
-                if batch.is_empty() {
-                    outbox.scheduled = false;
-                    let closing = outbox.state == State::Closing;
-                    if closing {
-                        outbox.close();
-                    }
-                    drop(outbox);
-                    if closing {
-                        self.linger();
-                    }
-                    return;
-                }
-                batch
-            };
+            if !self.next(batch, written) {
+                return;
+            }
             let result = match &batch[..] {
                 [frame] => tcp.try_write(frame),
                 frames => {
@@ -87,33 +99,53 @@ impl Connection {
                 }
             };
             match result {
-                Ok(written) => self.wrote(batch, written),
+                Ok(count) => written = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.blocked(tcp, batch) {
                         return;
                     }
+                    written = 0;
                 }
                 Err(_) => return self.broken(),
             }
         }
+        self.settle(&mut self.lock(), batch, written);
         self.plane.flusher(self.key).add(self.clone());
     }
 
-    pub(super) fn wrote(&self, batch: SmallVec<[Bytes; BATCH]>, written: usize) {
-        let was_blocked = {
-            let mut outbox = self.lock();
-            if outbox.state != State::Closed {
-                outbox.settle(batch, written);
-            }
-            outbox.blocked_since.take().is_some()
-        };
-        if was_blocked {
+    /// Puts back what was not written, and takes out what is written next; false if nothing waits, and the right
+    /// to write is given back.
+    fn next(self: &Arc<Self>, batch: &mut Vec<Bytes>, written: usize) -> bool {
+        let mut outbox = self.lock();
+        self.settle(&mut outbox, batch, written);
+        outbox.take(batch);
+        if !batch.is_empty() {
+            return true;
+        }
+        outbox.scheduled = false;
+        let closing = outbox.state == State::Closing;
+        if closing {
+            outbox.close();
+        }
+        drop(outbox);
+        if closing {
+            self.linger();
+        }
+        false
+    }
+
+    fn settle(&self, outbox: &mut Outbox, batch: &mut Vec<Bytes>, written: usize) {
+        if outbox.state == State::Closed {
+            batch.clear();
+        }
+        outbox.settle(batch, written);
+        if written > 0 && outbox.blocked_since.take().is_some() {
             self.plane.forget_blocked(self.key);
         }
     }
 
     /// Puts the batch back and asks to be woken; false if the kernel can take more after all.
-    pub(super) fn blocked(self: &Arc<Self>, tcp: &TcpStream, batch: SmallVec<[Bytes; BATCH]>) -> bool {
+    fn blocked(self: &Arc<Self>, tcp: &TcpStream, batch: &mut Vec<Bytes>) -> bool {
         {
             let mut outbox = self.lock();
             if outbox.state == State::Closed {
@@ -135,7 +167,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn broken(&self) {
+    fn broken(&self) {
         {
             let mut outbox = self.lock();
             outbox.close();

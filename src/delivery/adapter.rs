@@ -36,13 +36,6 @@ impl RoomAdapter {
         sids.iter().filter_map(|sid| recipients.get(sid)).cloned().collect()
     }
 
-    /// How many sockets are in a room.
-    pub(super) fn count(&self, room: &str) -> usize {
-        let mut options = BroadcastOptions::default();
-        options.rooms.push(room.to_owned().into());
-        self.local.sockets(options).len()
-    }
-
     pub(super) fn insert(&self, recipient: Arc<Recipient>) {
         self.recipients.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.sid, recipient);
     }
@@ -53,22 +46,18 @@ impl RoomAdapter {
         if recipients.get(&recipient.sid).is_some_and(|present| present.id == recipient.id) {
             recipients.remove(&recipient.sid);
             drop(recipients);
+            self.directory.vacate(&recipient.interest().rooms());
             self.local.del_all(recipient.sid);
         }
     }
 
-    /// Puts a socket into exactly these rooms.
-    pub(super) fn put(&self, sid: Sid, rooms: Vec<String>) {
-        let present = self.local.socket_rooms(sid);
-        let gone: Vec<String> = present
-            .iter()
-            .filter(|room| !rooms.iter().any(|name| name == *room))
-            .map(|room| room.to_string())
-            .collect();
-        let new: Vec<String> = rooms.into_iter().filter(|room| !present.contains(room.as_str())).collect();
-        for room in &new {
-            self.directory.occupy(room);
-        }
+    /// Moves a socket from some rooms to others; both lists are sorted.
+    pub(super) fn put(&self, sid: Sid, before: &[String], after: &[String]) {
+        let missing = |rooms: &[String], room: &String| rooms.binary_search(room).is_err();
+        let gone: Vec<String> = before.iter().filter(|room| missing(after, room)).cloned().collect();
+        let new: Vec<String> = after.iter().filter(|room| missing(before, room)).cloned().collect();
+        self.directory.occupy(&new);
+        self.directory.vacate(&gone);
         self.local.del(sid, gone);
         self.local.add_all(sid, new);
     }

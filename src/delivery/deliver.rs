@@ -31,8 +31,7 @@ pub fn deliver(
     delivery: u64,
     mine: impl Fn(Option<&Id>) -> bool,
 ) -> Delivered {
-    let mut round =
-        Round { entry, delivery, compress_from: directory.compress_from(), delivered: Delivered::default() };
+    let mut round = Round { entry, delivery, directory, delivered: Delivered::default() };
     match &entry.draft.audience {
         Audience::Everyone => {
             let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
@@ -48,7 +47,7 @@ pub fn deliver(
 struct Round<'a> {
     entry: &'a Entry,
     delivery: u64,
-    compress_from: Option<usize>,
+    directory: &'a Directory,
     delivered: Delivered,
 }
 
@@ -95,13 +94,13 @@ impl Round<'_> {
         for recipient in recipients {
             let namespace = recipient.namespace();
             let rendered =
-                rendered.entry(namespace).or_insert_with(|| Rendered::new(self.entry, namespace, self.compress_from));
+                rendered.entry(namespace).or_insert_with(|| Rendered::new(self.entry, namespace, self.directory));
             self.offer(rendered, recipient, &wants);
         }
     }
 
     fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[String], wants: impl Fn(&Interest) -> bool) {
-        let rendered = Rendered::new(self.entry, adapter.namespace(), self.compress_from);
+        let rendered = Rendered::new(self.entry, adapter.namespace(), self.directory);
         for room in rooms {
             for recipient in adapter.members(room) {
                 self.offer(&rendered, &recipient, &wants);
@@ -111,15 +110,18 @@ impl Round<'_> {
 
     fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
         let draft = &self.entry.draft;
-        if !wants(&recipient.interest()) || !recipient.mark(self.delivery) {
+        let interest = recipient.interest();
+        if !wants(&interest) || !recipient.mark(self.delivery) {
             return;
         }
-        if draft.except.iter().any(|id| id == recipient.id.as_str()) || !recipient.send(rendered) {
+        let forms = interest.forms;
+        let user = draft.ack.map(|_| interest.identity.as_ref().map(|(_, user)| user.clone()));
+        drop(interest);
+        if draft.except.iter().any(|id| id == recipient.id.as_str()) || !recipient.send(rendered, forms) {
             return;
         }
         self.delivered.recipients += 1;
-        if draft.ack.is_some() {
-            let user = recipient.interest().identity.as_ref().map(|(_, user)| user.clone());
+        if let Some(user) = user {
             self.delivered.to_acknowledge.push((recipient.id.clone(), user));
         }
     }

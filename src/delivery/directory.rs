@@ -1,11 +1,12 @@
 //! Who is here: every namespace and every recipient of the server.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::hash::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::adapter::RoomAdapter;
 use super::recipient::Recipient;
-use crate::rooms::{Id, RoomName, parse_namespace};
+use crate::rooms::{Id, parse_namespace};
 use crate::wire::{PublicId, now_ms};
 
 /// The directory of one server.
@@ -13,12 +14,28 @@ use crate::wire::{PublicId, now_ms};
 pub struct Directory {
     namespaces: RwLock<Namespaces>,
     recipients: RwLock<HashMap<PublicId, Arc<Recipient>>>,
-    /// When each room came to be, in milliseconds since the epoch.
-    created: RwLock<HashMap<String, i64>>,
+    /// What is known of each room; those without members until the next clean-up.
+    occupied: Mutex<HashMap<String, Room>>,
     /// Held while a namespace becomes known to us and to socketioxide, so that both always know the same one.
     mounting: Mutex<()>,
     /// Smallest message that is compressed; none if nothing is.
     compress_from: Option<usize>,
+    /// Makes hashes that nobody outside can foresee.
+    keys: RandomState,
+}
+
+/// A room, in all namespaces together.
+#[derive(Debug)]
+struct Room {
+    created_at_ms: i64,
+    members: usize,
+}
+
+impl Room {
+    /// A room with its first member.
+    fn new() -> Self {
+        Self { created_at_ms: now_ms(), members: 1 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +49,10 @@ impl Directory {
     /// An empty directory; messages of so many bytes and more are compressed for who takes that.
     pub fn new(compress_from: Option<usize>) -> Self {
         Self { compress_from, ..Self::default() }
+    }
+
+    pub(super) fn keys(&self) -> &RandomState {
+        &self.keys
     }
 
     pub(super) fn compress_from(&self) -> Option<usize> {
@@ -115,33 +136,48 @@ impl Directory {
 
     /// How many sockets are in a room, in all namespaces of its organization.
     pub fn count(&self, room: &str) -> usize {
-        let Some(name) = RoomName::parse(room) else { return 0 };
-        self.namespaces_of(name.organization()).iter().map(|adapter| adapter.count(room)).sum()
+        self.lock_rooms().get(room).map_or(0, |room| room.members)
     }
 
-    /// A room gets a member.
-    pub(super) fn occupy(&self, room: &str) {
-        let empty = self.count(room) == 0;
-        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
-        if empty || !created.contains_key(room) {
-            created.insert(room.to_owned(), now_ms());
+    /// Rooms get a member.
+    pub(super) fn occupy(&self, rooms: &[String]) {
+        let mut occupied = self.lock_rooms();
+        for room in rooms {
+            match occupied.get_mut(room) {
+                Some(room) if room.members > 0 => room.members += 1,
+                Some(room) => *room = Room::new(),
+                None => {
+                    occupied.insert(room.clone(), Room::new());
+                }
+            }
+        }
+    }
+
+    /// Rooms lose a member.
+    pub(super) fn vacate(&self, rooms: &[String]) {
+        let mut occupied = self.lock_rooms();
+        for room in rooms {
+            if let Some(room) = occupied.get_mut(room) {
+                room.members = room.members.saturating_sub(1);
+            }
         }
     }
 
     /// When a room came to be, in milliseconds since the epoch.
     pub fn created_at_ms(&self, room: &str) -> Option<i64> {
-        self.created.read().unwrap_or_else(PoisonError::into_inner).get(room).copied()
+        self.lock_rooms().get(room).map(|room| room.created_at_ms)
     }
 
     /// Forgets rooms without members, and says how many there were.
     pub fn clean(&self) -> usize {
-        let known: Vec<String> = self.created.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        let empty: Vec<String> = known.into_iter().filter(|room| self.count(room) == 0).collect();
-        let mut created = self.created.write().unwrap_or_else(PoisonError::into_inner);
-        for room in &empty {
-            created.remove(room);
-        }
-        empty.len()
+        let mut rooms = self.lock_rooms();
+        let before = rooms.len();
+        rooms.retain(|_, room| room.members > 0);
+        before - rooms.len()
+    }
+
+    fn lock_rooms(&self) -> MutexGuard<'_, HashMap<String, Room>> {
+        self.occupied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every listed room with the public ids of its members.

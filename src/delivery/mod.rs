@@ -3,7 +3,7 @@
 //! Rooms stay in socketioxide's local adapter; ours knows in addition what each
 //! socket wants and the connection it is on. Delivery does no I/O: it hands
 //! shared frames to outboxes, or packets to socketioxide for sockets that
-//! began on polling.
+//! on polling.
 
 mod adapter;
 mod deliver;

@@ -13,7 +13,7 @@ use super::interest::Interest;
 use super::rendered::Rendered;
 use crate::connection::Connection;
 use crate::wire::packet::{self, Kind};
-use crate::wire::{PublicId, message};
+use crate::wire::{Forms, PublicId, message};
 
 /// A socket in a namespace: where it is, and what it wants.
 #[derive(Debug)]
@@ -64,8 +64,9 @@ impl Recipient {
     /// Changes what it wants, and puts it into the rooms that follow from that.
     pub fn change<T>(&self, change: impl FnOnce(&mut Interest) -> T) -> T {
         let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+        let before = interest.rooms();
         let result = change(&mut interest);
-        self.rooms.put(self.sid, interest.rooms());
+        self.rooms.put(self.sid, &before, &interest.rooms());
         result
     }
 
@@ -116,11 +117,22 @@ impl Recipient {
     }
 
     fn write(&self, text: &str) -> bool {
+        self.while_polling(|| self.send_packet(text)).unwrap_or_else(|| {
+            self.connection.answer(self.namespace(), self.connection.frame_for(text));
+            true
+        })
+    }
+
+    /// Sends through socketioxide, if that is the way; a full queue cuts the client, which comes back.
+    fn while_polling(&self, send: impl FnOnce() -> bool) -> Option<bool> {
         if self.connection.is_direct() {
-            self.connection.send_now(self.namespace(), self.connection.frame_for(text));
-            return true;
+            return None;
         }
-        self.send_packet(text)
+        let taken = self.connection.on_polling(send)?;
+        if !taken {
+            self.connection.overflow();
+        }
+        Some(taken)
     }
 
     /// Marks the socket as reached by a delivery; false if it already was.
@@ -128,19 +140,18 @@ impl Recipient {
         self.seen.swap(delivery, Ordering::Relaxed) != delivery
     }
 
-    /// Sends an entry in the forms the socket wants; false if it cannot take it.
-    pub(super) fn send(&self, entry: &Rendered<'_>) -> bool {
-        let forms = self.interest().forms;
+    /// Sends an entry in these forms; false if it cannot take it.
+    pub(super) fn send(&self, entry: &Rendered<'_>, forms: Forms) -> bool {
         self.sent.fetch_add(1, Ordering::Relaxed);
-        if self.connection.is_direct() {
-            let frame = if self.connection.takes_deflate() { entry.deflated(forms) } else { entry.frame(forms) };
-            self.connection.send(self.namespace(), frame);
-            return true;
-        }
-        forms.list().iter().all(|form| self.send_packet(entry.text(*form)))
+        let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form)));
+        self.while_polling(through).unwrap_or_else(|| {
+            let event = if self.connection.takes_deflate() { entry.deflated(forms) } else { entry.plain(forms) };
+            self.connection.send(self.namespace(), event);
+            true
+        })
     }
 
-    /// Sends an Engine.IO message through socketioxide; a full queue cuts the client, which comes back.
+    /// Sends an Engine.IO message through socketioxide; false if its queue is full.
     fn send_packet(&self, text: &str) -> bool {
         let Some(head) = text.get(1..).and_then(packet::parse) else { return false };
         let body = Value::Str(head.body.to_owned().into(), None);
@@ -149,11 +160,7 @@ impl Recipient {
             Kind::Ack => PacketData::EventAck(body, id.unwrap_or_default()),
             _ => PacketData::Event(body, id),
         };
-        let taken = self.connection.queues(text.len())
-            && self.rooms.send(self.sid, Packet { inner, ns: self.namespace().to_owned().into() });
-        if !taken {
-            self.connection.overflow();
-        }
-        taken
+        self.connection.queues(text.len())
+            && self.rooms.send(self.sid, Packet { inner, ns: self.namespace().to_owned().into() })
     }
 }

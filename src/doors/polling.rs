@@ -17,11 +17,14 @@ use serde_json::json;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{Connection, EngineIo, Handle, inspect_payload, inspect_payload_v3};
+use crate::connection::{Connection, EngineIo, Handle, inspect_payload, inspect_payload_v3, messages_v3};
 use crate::wire::{WireError, packet};
 
 /// Closes a transport.
 const CLOSE: &str = "1";
+
+/// Says nothing.
+const NOOP: &str = "6";
 
 /// Separates the packets of a payload.
 const SEPARATOR: char = '\u{1e}';
@@ -75,6 +78,10 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
 
 /// A client fetches what waits for it.
 async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
+    let protocol = connection.peer().protocol;
+    if connection.is_switching() {
+        return payload(protocol, NOOP);
+    }
     let (_guard, last) = connection.poll();
     let mut served = std::pin::pin!(doors.engine.serve(request));
     let response = match poll_immediate(served.as_mut()).await {
@@ -84,36 +91,56 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
             if last {
                 connection.cut();
             }
-            served.await
+            // Engine.IO takes nothing out of its queue before it answers, so a poll can end without an answer.
+            tokio::select! {
+                biased;
+                response = served => response,
+                () = connection.poll_should_end() => return payload(protocol, NOOP),
+            }
         }
     };
-    let protocol = connection.peer().protocol;
     let mut idle = response.status() != StatusCode::OK;
     let response = rewrite(response, |payload| match protocol {
         EngineIo::V3 => {
             idle = !payload.contains(":4");
+            for message in messages_v3(payload).flatten() {
+                if !passes_mark(message, connection) {
+                    // Its CONNECT reply carries no id, so there is nothing to change.
+                    welcome(message, connection);
+                }
+            }
             None
         }
         EngineIo::V4 => {
             idle = !payload.split(SEPARATOR).any(|message| message.starts_with(['4', 'b']));
-            let messages: Vec<String> = payload.split(SEPARATOR).map(|message| welcome(message, connection)).collect();
-            Some(messages.join(&SEPARATOR.to_string()))
+            let messages = payload.split(SEPARATOR).filter(|message| !passes_mark(message, connection));
+            let messages: Vec<String> = messages.map(|message| welcome(message, connection)).collect();
+            Some(if messages.is_empty() { NOOP.to_owned() } else { messages.join(&SEPARATOR.to_string()) })
         }
     })
     .await;
     connection.took(response.body().size_hint().lower() as usize);
     // A stock client takes a failed poll for a fault of the network, and what comes in one payload with a
     // close for lost: a session that was cut says so in a payload of its own.
-    if idle && connection.is_severed() { closed(protocol) } else { response }
+    if idle && connection.is_severed() { payload(protocol, CLOSE) } else { response }
 }
 
-/// A payload that closes the transport.
-fn closed(protocol: EngineIo) -> Response {
+/// A payload of one packet.
+fn payload(protocol: EngineIo, packet: &str) -> Response {
     let payload = match protocol {
-        EngineIo::V3 => "1:1",
-        EngineIo::V4 => CLOSE,
+        EngineIo::V3 => format!("{}:{packet}", packet.len()),
+        EngineIo::V4 => packet.to_owned(),
     };
     ([(CONTENT_TYPE, "text/plain; charset=UTF-8")], payload).into_response()
+}
+
+/// Whether a message is a mark behind which nothing waits, which a poll was quicker to fetch than the WebSocket.
+fn passes_mark(message: &str, connection: &Arc<Connection>) -> bool {
+    let mark = connection.mark_of(message);
+    if let Some(mark) = mark {
+        connection.pass_mark(mark);
+    }
+    mark.is_some()
 }
 
 /// A CONNECT reply with our public id; any other message as it is.

@@ -78,19 +78,24 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, defl
             let connection = Connection::over_websocket(&doors.plane, peer, seat, tcp);
             (connection, format!("EIO={version}&transport=websocket"))
         }
-        Purpose::Upgrade(connection, sid) => {
-            if !connection.upgrade(tcp) {
-                return;
-            }
-            let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
-            (connection, format!("EIO={version}&transport=websocket&sid={sid}"))
-        }
+        Purpose::Upgrade(connection, sid) => return go_over(&doors, connection, tcp, &read, deflate, &sid).await,
     };
     if deflate {
         connection.set_deflate();
     }
     let stream = EngineStream::new(connection.clone(), &read);
     doors.engine.serve_stream(stream, &connection, &query);
+}
+
+/// Takes a session over from polling, once its client says that it goes over.
+async fn go_over(doors: &Doors, connection: Arc<Connection>, tcp: TcpStream, read: &[u8], deflate: bool, sid: &str) {
+    let Some(probed) = connection.probe(&tcp, read, deflate).await else { return };
+    if !connection.switch(tcp, deflate) {
+        return;
+    }
+    let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
+    let stream = EngineStream::upgraded(connection.clone(), probed);
+    doors.engine.serve_stream(stream, &connection, &format!("EIO={version}&transport=websocket&sid={sid}"));
 }
 
 fn bare_stream(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {

@@ -1,8 +1,12 @@
 //! The catalogue: every event that may be published, and the channels it is in.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
+use super::facts::Facts;
 use super::priority::Priority;
 
 /// A set of channels, one bit each.
@@ -46,6 +50,8 @@ impl ChannelMask {
 pub struct EventSpec {
     /// Its name.
     pub name: Arc<str>,
+    /// Which of the catalogue's events it is.
+    pub number: u16,
     /// The channels whose subscribers receive it, `all` included where it applies.
     pub channels: ChannelMask,
     /// Its priority when neither publisher nor payload says otherwise.
@@ -58,6 +64,31 @@ pub struct EventSpec {
     pub history: bool,
     /// Whether it goes down, to every socket of its scope.
     pub down: bool,
+}
+
+impl EventSpec {
+    /// What an event is about: the family it is of (`kpi` of `kpi:update`), and the value of the declared field if
+    /// the payload has it as text or as a number.
+    pub fn entity_of<'a>(&'a self, facts: &'a Facts, payload: &str) -> (&'a str, Option<Cow<'a, str>>) {
+        let family = self.name.split(':').next().unwrap_or_default();
+        let value = match self.entity.as_deref() {
+            None => None,
+            Some("alert_id") => facts.alert_id.as_deref().map(Cow::Borrowed),
+            Some(field) => field_of(payload, field).map(Cow::Owned),
+        };
+        (family, value)
+    }
+}
+
+/// A field of a payload that is an object, if it is text or a number.
+fn field_of(payload: &str, field: &str) -> Option<String> {
+    let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(payload).ok()?;
+    let raw = fields.get(field)?.get();
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str(raw).ok(),
+        b'-' | b'0'..=b'9' => Some(raw.to_owned()),
+        _ => None,
+    }
 }
 
 /// An event declared beside the built-in ones.
@@ -139,8 +170,10 @@ impl Catalogue {
         if channels.meets(ChannelMask(FIRST_FIVE)) {
             channels = channels.with(ChannelMask::ALL);
         }
+        let number = self.events.get(&event.name).map_or(self.events.len() as u16, |known| known.number);
         let spec = EventSpec {
             name: event.name.as_str().into(),
+            number,
             channels,
             priority: event.priority,
             entity: event.entity.as_deref().map(Arc::from),
@@ -162,6 +195,11 @@ impl Catalogue {
     /// The event of this name.
     pub fn event(&self, name: &str) -> Option<&EventSpec> {
         self.events.get(name)
+    }
+
+    /// The name of an event by its number.
+    pub fn name_of(&self, number: u16) -> Option<&str> {
+        self.events.values().find(|event| event.number == number).map(|event| &*event.name)
     }
 
     /// The channel of this name, `all` included.
@@ -233,6 +271,40 @@ mod tests {
         assert!(!catalogue.implicit().meets(catalogue.channel("presence").expect("a channel")));
         assert_eq!(catalogue.channel("nothing"), None);
         assert!(catalogue.event("kpi:nothing").is_none());
+    }
+
+    #[test]
+    fn an_event_is_about_what_its_declared_field_says() {
+        let declared = |entity: Option<&str>| Declared {
+            name: "order:shipped".into(),
+            channel: "orders".into(),
+            priority: Priority::High,
+            entity: entity.map(Into::into),
+            conflated: false,
+            history: true,
+        };
+        let about = |entity: Option<&str>, payload: &str| {
+            let catalogue = Catalogue::new(&[declared(entity)]);
+            let event = catalogue.event("order:shipped").expect("an event").clone();
+            let facts = Facts::default();
+            let (family, value) = event.entity_of(&facts, payload);
+            assert_eq!(family, "order");
+            value.map(Cow::into_owned)
+        };
+        assert_eq!(about(Some("order_id"), r#"{"order_id":"a\u0062"}"#).as_deref(), Some("ab"));
+        assert_eq!(about(Some("order_id"), r#"{"order_id":7}"#).as_deref(), Some("7"));
+        for none in [r#"{"order_id":null}"#, r#"{"order_id":[1]}"#, "{}", "7", "[]"] {
+            assert_eq!(about(Some("order_id"), none), None, "{none}");
+        }
+        assert_eq!(about(None, r#"{"order_id":7}"#), None);
+    }
+
+    #[test]
+    fn numbers_lead_back_to_names() {
+        let catalogue = Catalogue::new(&[]);
+        let event = catalogue.event("backlog:update").expect("an event");
+        assert_eq!(catalogue.name_of(event.number), Some("backlog:update"));
+        assert_eq!(catalogue.name_of(18), None);
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn compress_from(config: &Config) -> Option<usize> {
 fn settings(config: &Config) -> Settings {
     let limits = &config.limits;
     Settings {
+        soft_limit_bytes: config.outbox.soft_limit_bytes,
         hard_limit_bytes: config.outbox.hard_limit_bytes,
         write_stall_timeout: Duration::from_millis(config.outbox.write_stall_timeout_ms),
         max_message_bytes: limits.max_message_size_bytes,

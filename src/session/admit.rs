@@ -134,7 +134,7 @@ impl Sessions {
             return;
         }
         // The answer takes its way through socketioxide's queue: what follows waits for it.
-        if !connection.is_direct() && connection.has_websocket() {
+        if connection.is_switching() {
             connection.begin_connect();
         }
         if let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) {
@@ -169,6 +169,7 @@ impl Sessions {
     fn welcome(self: &Arc<Self>, socket: &Socket<RoomAdapter>) -> Option<Arc<Session>> {
         let id = connection_of(socket)?.public_id(socket.ns())?;
         let session = self.get(id.as_str())?;
+        session.recipient.connection.arrive(socket.ns());
         if !session.enter() {
             return Some(session);
         }

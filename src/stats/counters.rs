@@ -1,6 +1,6 @@
 //! What has been published, delivered, refused and lost since the start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ pub struct Counters {
     cut_overflow: AtomicU64,
     cut_stalled: AtomicU64,
     published: Mutex<Published>,
+    lost: Mutex<BTreeMap<u16, Lost>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +50,15 @@ impl Recent {
     }
 }
 
+/// What clients did not get of one event, since they read too slowly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// A newer value took the place of so many.
+    pub conflated: u64,
+    /// So many were of low priority.
+    pub dropped: u64,
+}
+
 /// A reading of the counters.
 #[derive(Debug, Clone)]
 pub struct Totals {
@@ -74,6 +84,8 @@ pub struct Totals {
     pub latency_average: Duration,
     /// Longest such time.
     pub latency_max: Duration,
+    /// What clients did not get since they read too slowly, by the event's number in the catalogue.
+    pub lost: BTreeMap<u16, Lost>,
     /// Connections cut because too much waited for them.
     pub cut_overflow: u64,
     /// Connections cut because their reader took nothing.
@@ -90,6 +102,7 @@ impl Default for Counters {
             cut_overflow: AtomicU64::new(0),
             cut_stalled: AtomicU64::new(0),
             published: Mutex::default(),
+            lost: Mutex::default(),
         }
     }
 }
@@ -128,6 +141,16 @@ impl Counters {
         self.lock().last_error = Some(text.to_owned());
     }
 
+    /// A newer value took the place of an event that waited for a client.
+    pub fn conflated(&self, event: u16) {
+        self.lock_lost().entry(event).or_default().conflated += 1;
+    }
+
+    /// An event of low priority was not sent to a client that reads too slowly.
+    pub fn dropped(&self, event: u16) {
+        self.lock_lost().entry(event).or_default().dropped += 1;
+    }
+
     /// A connection was cut because too much waited for it.
     pub fn overflow(&self) {
         self.cut_overflow.fetch_add(1, Ordering::Relaxed);
@@ -154,9 +177,14 @@ impl Counters {
             last_error: published.last_error.clone(),
             latency_average: published.latency_sum.checked_div(published.total as u32).unwrap_or_default(),
             latency_max: published.latency_max,
+            lost: self.lock_lost().clone(),
             cut_overflow: self.cut_overflow.load(Ordering::Relaxed),
             cut_stalled: self.cut_stalled.load(Ordering::Relaxed),
         }
+    }
+
+    fn lock_lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<u16, Lost>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Published> {

@@ -2,4 +2,4 @@
 
 mod counters;
 
-pub use counters::{Counters, Totals};
+pub use counters::{Counters, Lost, Totals};

@@ -62,6 +62,7 @@ const RANGES: &[Range] = &[
     between(1, DAY_MS, "limits.connect_timeout_ms", |c| c.limits.connect_timeout_ms),
     between(0, 30 * DAY_MS, "limits.idle_timeout_ms", |c| c.limits.idle_timeout_ms),
     between(0, U16, "compression.compression_threshold_bytes", |c| c.compression.compression_threshold_bytes.into()),
+    at_least(0, "outbox.soft_limit_bytes", |c| c.outbox.soft_limit_bytes as u64),
     at_least(1_024, "outbox.hard_limit_bytes", |c| c.outbox.hard_limit_bytes as u64),
     between(1, DAY_MS, "outbox.write_stall_timeout_ms", |c| c.outbox.write_stall_timeout_ms),
     at_least(1, "outbox.polling_queue_packets", |c| c.outbox.polling_queue_packets as u64),

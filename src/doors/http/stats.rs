@@ -12,7 +12,9 @@ use super::error::ApiError;
 use super::rooms::room_type;
 use crate::config::Right;
 use crate::doors::state::Doors;
+use crate::events::Catalogue;
 use crate::rooms::{RoomName, Scope};
+use crate::stats::Lost;
 use crate::wire::{iso, now_ms};
 
 pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Caller) -> Result<Json<Value>, ApiError> {
@@ -50,11 +52,21 @@ pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Call
             "error_count": totals.errors,
             // It may quote what another organization sent.
             "last_error": totals.last_error.filter(|_| caller.may_touch(None)),
+            "messages_lost": lost(&doors.hub.catalogue, &totals.lost),
             "connections_cut": { "overflow": totals.cut_overflow, "stalled": totals.cut_stalled },
             "uptime_seconds": totals.uptime.as_secs(),
             "server_start_time": iso(started),
         },
     })))
+}
+
+/// What slow readers did not get, by event.
+fn lost(catalogue: &Catalogue, lost: &BTreeMap<u16, Lost>) -> BTreeMap<String, Value> {
+    let of = |(number, lost): (&u16, &Lost)| {
+        let name = catalogue.name_of(*number)?.to_owned();
+        Some((name, json!({ "conflated": lost.conflated, "dropped": lost.dropped })))
+    };
+    lost.iter().filter_map(of).collect()
 }
 
 fn rooms(doors: &Doors, caller: &Caller) -> Vec<RoomName> {

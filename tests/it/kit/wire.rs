@@ -164,8 +164,7 @@ impl Wire {
         let (outgoing, orders) = unbounded_channel();
         let url = with(&self.url, "polling", Some(self.sid()));
         let poster = Poster { url: url.clone(), headers: self.headers.clone(), orders };
-        let poller =
-            Poller { url, headers: self.headers.clone(), outgoing: outgoing.clone(), inbox: self.inbox.clone() };
+        let poller = Poller { url, headers: self.headers.clone(), inbox: self.inbox.clone() };
         let (stop, stopped) = tokio::sync::watch::channel(Stop::No);
         self.outgoing = outgoing;
         self.polling = true;
@@ -272,7 +271,6 @@ impl Poster {
 struct Poller {
     url: reqwest::Url,
     headers: Vec<(String, String)>,
-    outgoing: UnboundedSender<Outgoing>,
     inbox: UnboundedSender<Incoming>,
 }
 
@@ -290,7 +288,11 @@ impl Poller {
             for packet in reply.text.split(SEPARATOR) {
                 match packet.as_bytes().first() {
                     Some(b'4') => drop(self.inbox.send(Incoming::Packet(packet[1..].to_owned()))),
-                    Some(b'2') => drop(self.outgoing.send(Outgoing::Text(format!("3{}", &packet[1..])))),
+                    // By the poller itself: the poster may have stopped for an upgrade.
+                    Some(b'2') => {
+                        let pong = format!("3{}", &packet[1..]);
+                        drop(try_call(Call::post(self.url.as_str()).text(&pong), &self.headers).await);
+                    }
                     Some(b'1') => return drop(self.inbox.send(Incoming::Closed(None))),
                     _ => {}
                 }

@@ -1,0 +1,224 @@
+//! The upgrade of a polling session to a WebSocket: <https://socket.io/docs/v4/engine-io-protocol/#upgrade>.
+//!
+//! Engine.IO gives its polling session up as soon as a probe begins, whatever
+//! becomes of it. So the probe is answered here, and Engine.IO hears of it, as
+//! if it had only begun, when the client has said that it goes over: a probe
+//! that fails costs the session nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::connection::{Connection, Route};
+use super::frame::{frame, opcode};
+use super::reader::FrameReader;
+
+/// The client asks whether its packets arrive.
+pub(super) const PING: &[u8] = b"2probe";
+/// They do.
+pub(super) const PONG: &[u8] = b"3probe";
+/// The client goes over.
+pub(super) const UPGRADE: &[u8] = b"5";
+
+/// How long a probe may take, as with the reference server.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Probes of one session at a time.
+const MOST: usize = 4;
+
+/// How long a poll may wait while a probe is under way: the client goes over only when its poll has ended.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The probes of a session that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    open: AtomicUsize,
+    answered: AtomicUsize,
+    /// Whether a poll has ended since the last answer.
+    nudged: AtomicBool,
+    answer: Notify,
+}
+
+/// A probe that has succeeded: the reader of its stream, and what came in behind it.
+#[derive(Debug)]
+pub struct Probed {
+    pub(super) reader: FrameReader,
+    pub(super) behind: Vec<(u8, Vec<u8>)>,
+}
+
+/// One of the numbers of [`Probes`], one less when dropped.
+struct Count<'a>(&'a AtomicUsize);
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How far a probe has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Begun,
+    Answered,
+    Done,
+    Failed,
+}
+
+impl Connection {
+    /// Answers the probe of a client, and returns when the client goes over; `read` is what came in behind the
+    /// handshake. None if the probe fails, which leaves the session as it was.
+    pub async fn probe(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<Probed> {
+        let _open = Count::of(&self.probes.open, MOST)?;
+        tokio::select! {
+            probed = tokio::time::timeout(PATIENCE, self.converse(tcp, read, deflate)) => probed.ok()?,
+            () = self.plane.stopping.cancelled() => None,
+        }
+    }
+
+    async fn converse(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<Probed> {
+        let mut reader = FrameReader::new(self.plane.settings.max_frame_bytes, deflate);
+        let mut behind = Vec::new();
+        let mut step = Step::Begun;
+        let mut answered = None;
+        let mut bytes = read.to_vec();
+        loop {
+            let mut pongs = Vec::new();
+            reader
+                .feed(&mut bytes, |opcode, payload| match (step, opcode) {
+                    (Step::Failed, _) => {}
+                    (Step::Done, _) => behind.push((opcode, payload.to_vec())),
+                    (_, opcode::PING) => pongs.push(frame(opcode::PONG, payload)),
+                    (_, opcode::PONG) => {}
+                    (Step::Begun, opcode::TEXT) if payload == PING => step = Step::Answered,
+                    (Step::Answered, opcode::TEXT) if payload == UPGRADE => step = Step::Done,
+                    _ => step = Step::Failed,
+                })
+                .ok()?;
+            for pong in pongs {
+                write(tcp, &pong).await.ok()?;
+            }
+            if step != Step::Begun && step != Step::Failed && answered.is_none() {
+                write(tcp, &frame(opcode::TEXT, PONG)).await.ok()?;
+                answered = Count::of(&self.probes.answered, MOST);
+                self.probes.nudged.store(false, Ordering::SeqCst);
+                self.probes.answer.notify_waiters();
+            }
+            match step {
+                Step::Done => return Some(Probed { reader, behind }),
+                Step::Failed => return None,
+                _ => bytes = self::read(tcp).await.ok().filter(|read| !read.is_empty())?,
+            }
+        }
+    }
+
+    /// Returns when a poll that finds nothing should end, since a client that probes waits for that.
+    pub async fn poll_should_end(&self) {
+        loop {
+            let answer = self.probes.answer.notified();
+            if self.probes.answered.load(Ordering::SeqCst) == 0 {
+                answer.await;
+            } else if self.probes.nudged.swap(true, Ordering::SeqCst) {
+                // A probe that never ends must not make its client poll as fast as it can.
+                return tokio::time::sleep(POLL).await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The polling session goes on over this stream: what is sent from here on waits in the outbox until
+    /// socketioxide's queue is empty. False if the session has ended, or has gone over to another stream.
+    pub fn switch(self: &Arc<Self>, tcp: TcpStream, deflate: bool) -> bool {
+        let mut outbox = self.lock();
+        let ends = self.retiring.load(Ordering::SeqCst) || self.is_severed() || self.is_dismissed();
+        if ends || self.route() != Route::Polling || self.tcp.set(tcp).is_err() {
+            return false;
+        }
+        if deflate {
+            self.set_deflate();
+        }
+        self.set_route(Route::Switching, &outbox);
+        outbox.begin_switch();
+        drop(outbox);
+        self.send_mark();
+        true
+    }
+
+    /// Marks the end of what waits in socketioxide's queue; without a way into it, nothing does.
+    pub(super) fn send_mark(self: &Arc<Self>) {
+        let (number, namespace) = {
+            let outbox = self.lock();
+            (outbox.last_mark(), outbox.way_in())
+        };
+        let (Some(engine), Some(sid), Some(namespace)) = (self.plane.engine(), self.sid.get(), namespace) else {
+            return self.pass_mark(number);
+        };
+        if !engine.mark(*sid, &namespace, &self.plane.mark_name(number)) {
+            self.overflow();
+        }
+    }
+
+    /// Number of the mark that an Engine.IO message is, if it is one.
+    pub fn mark_of(&self, message: &str) -> Option<u32> {
+        self.is_switching().then(|| self.plane.mark_of(message)).flatten()
+    }
+
+    /// A mark has come out of socketioxide's queue: everything before it has, too.
+    pub fn pass_mark(self: &Arc<Self>, number: u32) {
+        let mine = {
+            let mut outbox = self.lock();
+            if self.route() != Route::Switching || outbox.last_mark() != number {
+                return;
+            }
+            outbox.end_switch();
+            self.set_route(Route::Direct, &outbox);
+            outbox.waiting() > 0 && !std::mem::replace(&mut outbox.scheduled, true)
+        };
+        if mine {
+            self.flush();
+        }
+        if self.retiring.load(Ordering::SeqCst) {
+            self.retire();
+        }
+    }
+}
+
+impl<'a> Count<'a> {
+    /// One more, unless there are too many.
+    fn of(count: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let more = |open: usize| (open < most).then_some(open + 1);
+        count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        Some(Self(count))
+    }
+}
+
+async fn write(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        tcp.writable().await?;
+        match tcp.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn read(tcp: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4096];
+    loop {
+        tcp.readable().await?;
+        match tcp.try_read(&mut bytes) {
+            Ok(count) => {
+                bytes.truncate(count);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
