@@ -14,8 +14,9 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 CLIENT := assets/client/node_modules/ci.stamp
 JS_TESTS := js-client-tests/node_modules/ci.stamp
+PYTHON := js-client-tests/.venv/ci.stamp
 
-.PHONY: help run build dist test test-js bench lint fmt doc ci cargo npm chromium
+.PHONY: help run build dist test test-js bench lint fmt doc ci cargo npm python chromium
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,11 +30,11 @@ build: $(CLIENT) | cargo ## Build the server into target/release
 dist: $(CLIENT) | cargo ## Build what is shipped into target/dist: smaller and faster, slow to build
 	cargo build --profile dist --locked
 
-test: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run all tests
+test: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium ## Run all tests
 	cargo test --locked
 	$(MAKE) --no-print-directory test-js
 
-test-js: $(CLIENT) $(JS_TESTS) | cargo chromium ## Run the official clients against the debug build
+test-js: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium ## Run the official clients against the debug build
 	cargo build --locked
 	cd js-client-tests && TIERCAST_BIN="$(TARGET_DIR)/debug/tiercast" npm test
 
@@ -63,11 +64,19 @@ ci: lint test ## Everything a change must pass
 	cd $* && npm ci --no-audit --no-fund
 	mkdir -p $(@D) && touch $@
 
+$(PYTHON): js-client-tests/python/requirements.txt | python
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 cargo:
 	@command -v cargo >/dev/null || { echo "Rust 1.95 or newer is needed (cargo is not on the PATH): https://rustup.rs" >&2; exit 1; }
 
 npm:
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer is needed (npm is not on the PATH): https://nodejs.org" >&2; exit 1; }
+
+python:
+	@python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Python 3.10 or newer is needed, with its venv (Debian: apt-get install python3-venv): https://www.python.org" >&2; exit 1; }
 
 chromium:
 	@tools/need chromium chromium chromium-browser google-chrome google-chrome-stable

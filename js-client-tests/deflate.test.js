@@ -1,9 +1,10 @@
-// permessage-deflate: agreed with Node's own WebSocket client, worth its bytes, and bounded.
+// permessage-deflate: agreed with Node's own WebSocket client and with Chromium, worth its bytes, and bounded.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import test from 'node:test';
 import WebSocket from 'ws';
-import { startServer, once } from './harness.js';
+import { openPage } from './browser.js';
+import { startServer, once, within } from './harness.js';
 
 const OPEN = '/ws/?EIO=4&transport=websocket';
 
@@ -108,4 +109,98 @@ test('damaged compressed data closes with 1007', async (t) => {
   // A text frame that says it is compressed, masked with zeros, and is not.
   socket._socket.write(Buffer.from([0xc1, 0x83, 0, 0, 0, 0, 0xff, 0xff, 0xff]));
   assert.equal(await closed, 1007);
+});
+
+const SIZES = [0, 1, 125, 126, 127, 1_000, 1_023, 1_024, 1_025, 65_535, 65_536, 1_000_000];
+
+/** Text of that many bytes, with letters of one to four. */
+function textOf(size) {
+  const text = Buffer.from('agent Zoë 待ち行列 📈 '.repeat(Math.ceil(size / 10))).subarray(0, size).toString();
+  // A letter that was cut in half has become another one.
+  const whole = text.replace(/\ufffd+$/, '');
+  return whole + 'x'.repeat(size - Buffer.byteLength(whole));
+}
+
+/** A page that the server itself has answered: a made-up one may not open WebSockets to this machine. */
+async function openPageOf(t, server) {
+  const page = await openPage(t);
+  await page.goto(`${server.url}/livez`);
+  await page.evaluate(keepInPage);
+  return page;
+}
+
+/** Keeps what a page receives until it is taken: it may come before somebody waits for it. */
+function keepInPage() {
+  const came = [];
+  let taker;
+  window.keep = (message) => {
+    if (!taker) return came.push(message);
+    taker(message);
+    taker = undefined;
+  };
+  window.take = () => came.shift() ?? new Promise((resolve) => (taker = resolve));
+}
+
+/** Sends text of every size up and down; `up` runs in the page and resolves to what came back. */
+async function bothWays(server, page, up) {
+  const evaluate = (...call) => within(page.evaluate(...call), () => `the page; it says ${page.faults}`);
+  for (const size of SIZES) {
+    const text = textOf(size);
+    assert.equal(Buffer.byteLength(text), size);
+    // `equal` would print a megabyte.
+    assert.ok((await evaluate(up, text)) === text, `${size} bytes up`);
+    await server.reaches(1, '/broadcast/kpi', { organization_id: 'acme', note: text });
+    assert.ok((await evaluate(() => window.take())) === text, `${size} bytes down`);
+  }
+}
+
+const identity = { user_id: 'ann', organization_id: 'acme', forms: 'named' };
+
+test('a WebSocket of Chromium agrees on it, and messages of every size arrive as they were sent', async (t) => {
+  const server = await startServer(t);
+  const page = await openPageOf(t, server);
+  const opening = page.evaluate(
+    ([url, identity]) =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(url);
+        window.socket = socket;
+        socket.onclose = ({ code }) => reject(new Error(`closed with ${code}`));
+        socket.onmessage = ({ data }) => {
+          if (data === '2') socket.send('3');
+          if (data.startsWith('0')) socket.send(`40${JSON.stringify(identity)}`);
+          if (data.startsWith('42["connected"')) resolve(socket.extensions);
+          if (data.startsWith('42["kpi:update"')) window.keep(JSON.parse(data.slice(2))[1].note);
+          if (data.startsWith('431[')) window.answered(JSON.parse(data.slice(3))[0].timestamp);
+        };
+      }),
+    [server.url.replace('http', 'ws') + OPEN, identity],
+  );
+  assert.match(await within(opening, () => 'the page to connect'), /^permessage-deflate/);
+  await bothWays(server, page, (text) => {
+    const answer = new Promise((resolve) => (window.answered = resolve));
+    window.socket.send(`421["client:ping",{"timestamp":${JSON.stringify(text)}}]`);
+    return answer;
+  });
+});
+
+test('the official client in Chromium agrees on it when it upgrades, and loses nothing', async (t) => {
+  const server = await startServer(t);
+  const page = await openPageOf(t, server);
+  await page.addScriptTag({ url: `${server.url}/ws/socket.io.js` });
+  const upgrading = page.evaluate(
+    (auth) =>
+      new Promise((resolve, reject) => {
+        window.socket = window.io({ path: '/ws', auth });
+        window.socket.on('connect_error', reject);
+        window.socket.on('disconnect', (reason) => reject(new Error(reason)));
+        window.socket.on('kpi:update', ({ note }) => window.keep(note));
+        window.socket.io.engine.on('upgrade', (transport) => resolve(transport.ws.extensions));
+      }),
+    identity,
+  );
+  assert.match(await within(upgrading, () => 'the page to be upgraded'), /^permessage-deflate/);
+  await bothWays(server, page, async (text) => {
+    const { timestamp } = await window.socket.timeout(5_000).emitWithAck('client:ping', { timestamp: text });
+    return timestamp;
+  });
 });

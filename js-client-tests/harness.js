@@ -90,13 +90,13 @@ class TestServer {
   /**
    * A client of this server; what it receives goes into its `inbox`.
    *
-   * `client` is the `io` of one generation. The client does not reconnect
-   * unless asked to, since that would hide a cut.
+   * `client` is the `io` of one generation, and `url` where it finds the server.
+   * The client does not reconnect unless asked to, since that would hide a cut.
    */
-  connect({ client = io, namespace = '/', ...options } = {}) {
-    const url = namespace === '/' ? this.url : this.url + namespace;
+  connect({ client = io, namespace = '/', url = this.url, ...options } = {}) {
+    const address = namespace === '/' ? url : url + namespace;
     return this.adopt(
-      client(url, { path: '/ws', forceNew: true, reconnection: false, transports: ['websocket'], ...options }),
+      client(address, { path: '/ws', forceNew: true, reconnection: false, transports: ['websocket'], ...options }),
     );
   }
 

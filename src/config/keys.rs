@@ -118,7 +118,7 @@ pub struct Limits {
     pub rate_limit_messages_per_second: u32,
     /// Sockets one subscription room may hold. Defaults to 1,000.
     pub room_max_size: usize,
-    /// Time between two clean-ups of empty rooms and namespaces. Defaults to 300,000.
+    /// Time between two clean-ups of empty namespaces. Defaults to 300,000.
     pub room_cleanup_interval_ms: u64,
     /// Events of one socket that may wait for their turn. Defaults to 1,000.
     pub max_queued_events: usize,

@@ -4,9 +4,14 @@
 //! and takes an event that comes before for a fault: what a client sends behind
 //! a CONNECT waits until its socket is let in.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::frame::text_frame;
@@ -15,6 +20,62 @@ use crate::wire::packet;
 
 /// A CONNECT that is not answered after this is handed on again.
 const OVERDUE: Duration = Duration::from_millis(500);
+
+/// CONNECTs that wait for their answer, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Reminders {
+    due: Mutex<VecDeque<Reminder>>,
+    added: Notify,
+}
+
+#[derive(Debug)]
+struct Reminder {
+    at: Instant,
+    connection: Weak<Connection>,
+    turn: u64,
+}
+
+impl Reminders {
+    fn add(&self, connection: &Arc<Connection>, turn: u64) {
+        let reminder = Reminder { at: Instant::now() + OVERDUE, connection: Arc::downgrade(connection), turn };
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.push_back(reminder);
+        if due.len() == 1 {
+            self.added.notify_one();
+        }
+    }
+
+    /// The reminder whose time has come, or the time until the next one.
+    fn next(&self) -> Result<Reminder, Option<Instant>> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = due.front().map(|reminder| reminder.at);
+        due.pop_front_if(|reminder| reminder.at <= Instant::now()).ok_or(at)
+    }
+
+    /// Has unanswered CONNECTs handed on again, until `stopping` is cancelled.
+    pub(super) async fn run(&self, stopping: CancellationToken) {
+        loop {
+            let wait = async {
+                match self.next() {
+                    Ok(reminder) => return Some(reminder),
+                    Err(Some(at)) => tokio::time::sleep_until(at).await,
+                    Err(None) => self.added.notified().await,
+                }
+                None
+            };
+            let reminder = tokio::select! {
+                reminder = wait => reminder,
+                () = stopping.cancelled() => return,
+            };
+            let Some(Reminder { connection, turn, .. }) = reminder else { continue };
+            if let Some(connection) = connection.upgrade()
+                && connection.lock().remind(turn)
+            {
+                self.add(&connection, turn);
+            }
+        }
+    }
+}
 
 impl Connection {
     /// A CONNECT reply goes out: it carries our public id, and what was kept back for its namespace follows.
@@ -46,15 +107,8 @@ impl Connection {
     }
 
     /// The socket of a CONNECT is let in: what the client sent behind it may follow.
-    ///
-    /// From a task of its own: socketioxide marks the socket as connecting until the caller has returned,
-    /// and ignores a CONNECT before that.
-    pub fn let_in(self: &Arc<Self>) {
-        let (connection, turn) = (self.clone(), self.lock().turn());
-        self.plane.tasks.spawn(async move {
-            tokio::task::yield_now().await;
-            connection.lock().let_in(turn);
-        });
+    pub fn let_in(&self) {
+        self.lock().let_in();
     }
 
     /// The refusal of a CONNECT goes out.
@@ -73,21 +127,8 @@ impl Connection {
     /// socketioxide ignores one that comes while it still marks the socket as connecting, which it does for a
     /// moment longer than anybody outside can tell: an unanswered one is handed on again.
     pub fn begin_connect(self: &Arc<Self>) {
-        let turn = {
-            let mut outbox = self.lock();
-            outbox.begin_connect();
-            outbox.turn()
-        };
-        let connection = Arc::downgrade(self);
-        self.plane.tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(OVERDUE).await;
-                let Some(connection) = connection.upgrade() else { return };
-                if !connection.lock().remind(turn) {
-                    return;
-                }
-            }
-        });
+        let turn = self.lock().begin_connect();
+        self.plane.reminders.add(self, turn);
     }
 
     /// Whether the last CONNECT is to be handed on again.

@@ -39,7 +39,8 @@ pub struct Connection {
     pub(super) plane: Arc<Plane>,
     /// A [`Route`]; changed only by who holds the outbox.
     route: AtomicU8,
-    pub(super) probes: Probes,
+    /// Made for a session on polling.
+    pub(super) probes: Option<Arc<Probes>>,
     pub(super) dismissed: AtomicBool,
     /// Bytes that wait in socketioxide's queue, about.
     queued: AtomicUsize,
@@ -54,9 +55,7 @@ pub struct Connection {
     pub(super) tcp: OnceLock<TcpStream>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
-    /// Heartbeats and acks the client may send.
     pub(super) packets: Bucket,
-    /// CONNECTs the client may send: a page that mounts and unmounts sends many at once.
     pub(super) connects: Bucket,
 }
 /// What Engine.IO keeps of a connection in its handshake, for longer than the connection may last.
@@ -90,14 +89,13 @@ impl Connection {
     }
 
     fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, tcp: Option<TcpStream>) -> Self {
-        let rate = plane.settings.packets_per_second;
         Self {
             key: plane.next_key(),
             peer,
             seat,
             plane: plane.clone(),
             route: AtomicU8::new(if tcp.is_some() { Route::Direct } else { Route::Polling } as u8),
-            probes: Probes::default(),
+            probes: tcp.is_none().then(Arc::default),
             dismissed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
@@ -108,8 +106,8 @@ impl Connection {
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),
-            packets: Bucket::new(rate, rate),
-            connects: Bucket::new(rate, rate.saturating_mul(5)),
+            packets: Bucket::default(),
+            connects: Bucket::default(),
         }
     }
 
@@ -269,5 +267,13 @@ impl Connection {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(probes) = &self.probes {
+            probes.ended.cancel();
+        }
     }
 }

@@ -35,8 +35,53 @@ impl Flusher {
         }
     }
 
+    /// The same for many, in one go.
+    fn add_all(&self, connections: &mut Vec<Arc<Connection>>) {
+        let first = {
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = list.is_empty() && !connections.is_empty();
+            list.append(connections);
+            first
+        };
+        if first {
+            self.added.notify_one();
+        }
+    }
+
     fn take(&self, into: &mut Vec<Arc<Connection>>) {
         std::mem::swap(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner), into);
+    }
+}
+
+/// Connections that are to be written to, handed to the flushers some at a time: early enough for the first writes
+/// to begin while the last events are queued, and seldom enough to cost little.
+#[derive(Debug, Default)]
+pub struct Handover {
+    connections: Vec<Arc<Connection>>,
+    chunks: u64,
+}
+
+impl Handover {
+    pub(super) fn add(&mut self, connection: &Arc<Connection>) {
+        self.connections.push(connection.clone());
+        if self.connections.len() == CHUNK {
+            self.pass();
+        }
+    }
+
+    fn pass(&mut self) {
+        if let Some(first) = self.connections.first() {
+            // Whoever holds the right to write to a connection may use any flusher, so a chunk stays together.
+            let flusher = first.plane.flusher(self.chunks).clone();
+            self.chunks += 1;
+            flusher.add_all(&mut self.connections);
+        }
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        self.pass();
     }
 }
 

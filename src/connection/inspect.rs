@@ -36,16 +36,16 @@ pub(super) enum Verdict {
 pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
     let Some(body) = text.strip_prefix('4') else {
         // Heartbeats: beyond their bound they only cost.
-        return if connection.packets.take() { Verdict::Pass } else { Verdict::Drop };
+        return if connection.plane().takes_packet(connection) { Verdict::Pass } else { Verdict::Drop };
     };
     let Some(head) = packet::parse(body) else { return Verdict::Pass };
     match head.kind {
-        Kind::Connect if !connection.connects.take() => {
+        Kind::Connect if !connection.plane().takes_connect(connection) => {
             let refusal = WireError::RateLimited(connection.plane().settings.packets_per_second).connect_error();
             connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
             Verdict::Drop
         }
-        Kind::Ack if !connection.packets.take() => Verdict::Drop,
+        Kind::Ack if !connection.plane().takes_packet(connection) => Verdict::Drop,
         Kind::Connect => connect(&head, connection),
         Kind::Disconnect => {
             connection.begin_leave(head.namespace);
@@ -171,7 +171,7 @@ fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
             connection.begin_leave(head.namespace);
             Verdict::Pass
         }
-        Kind::Ack if !connection.packets.take() || acknowledge(&head, connection) => Verdict::Drop,
+        Kind::Ack if !connection.plane().takes_packet(connection) || acknowledge(&head, connection) => Verdict::Drop,
         Kind::Event => nameable(&head).map_or(Verdict::Pass, Verdict::Replace),
         _ => Verdict::Pass,
     }
@@ -182,7 +182,7 @@ fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verd
     if !is_plain(head) {
         return Verdict::Drop;
     }
-    let refusal = if connection.connects.take() {
+    let refusal = if connection.plane().takes_connect(connection) {
         if connection.is_open(head.namespace) {
             intake.clone().readmit(connection, head.namespace, head.body);
             return Verdict::Drop;

@@ -21,7 +21,7 @@ const LOW: usize = 3;
 const NONE: usize = usize::MAX;
 
 /// An emptied queue that grew beyond this is given back.
-pub(super) const KEPT_CAPACITY: usize = 16;
+const KEPT_CAPACITY: usize = 16;
 
 /// An event on its way into outboxes.
 #[derive(Debug, Clone)]
@@ -167,6 +167,10 @@ impl Lanes {
     pub(super) fn shed(&mut self) -> Option<Lost> {
         let first = self.lists[LOW].first;
         (first != NONE).then(|| Lost::Dropped(self.remove(first).kind.event))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// Forgets what waits for a socket.

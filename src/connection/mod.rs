@@ -24,10 +24,12 @@ mod writer;
 
 pub use connection::{Connection, Handle};
 pub use deflate::negotiate;
+pub use flusher::Handover;
 pub use frame::{deflated_text_frame, text_frame};
 pub use inspect::{inspect_payload, inspect_payload_v3, messages_v3};
 pub use lanes::{Kind, Lost, Outgoing};
 pub use peer::{EngineIo, Peer};
 pub use plane::{EngineControl, Intake, Plane, Settings};
+pub use probe::Prober;
 pub use reader::FrameReader;
 pub use stream::EngineStream;

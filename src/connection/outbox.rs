@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use super::lanes::{KEPT_CAPACITY, Lanes, Lost, Outgoing};
+use super::lanes::{Lanes, Lost, Outgoing};
 use crate::wire::PublicId;
 
 /// Frames that one vectored write carries.
@@ -80,6 +80,8 @@ pub(super) struct Outbox {
     pub(super) state: State,
     /// Whether somebody is bound to write: the right to be the only writer.
     pub(super) scheduled: bool,
+    /// Whether more is about to come that can leave in the same write.
+    pub(super) corked: bool,
     pub(super) blocked_since: Option<Instant>,
     pub(super) members: SmallVec<[Member; 1]>,
     /// The CONNECT that has been handed to Engine.IO.
@@ -99,7 +101,8 @@ pub(super) struct Outbox {
     /// Taken out for a write that did not take them; the first may be half written.
     resume: VecDeque<Bytes>,
     control: VecDeque<Bytes>,
-    events: Lanes,
+    /// Made for the first event, and given back by a heartbeat that finds it empty.
+    events: Option<Box<Lanes>>,
 }
 
 impl Outbox {
@@ -107,6 +110,7 @@ impl Outbox {
         Self {
             state: State::Open,
             scheduled: false,
+            corked: false,
             blocked_since: None,
             members: SmallVec::new(),
             connecting: Connecting::default(),
@@ -118,13 +122,13 @@ impl Outbox {
             waiting: 0,
             resume: VecDeque::new(),
             control: VecDeque::new(),
-            events: Lanes::new(),
+            events: None,
         }
     }
 
     /// Bytes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting + self.events.bytes()
+        self.waiting + self.events.as_ref().map_or(0, |events| events.bytes())
     }
 
     /// A frame of the protocol: before all events.
@@ -157,14 +161,18 @@ impl Outbox {
     }
 
     fn queue_event(&mut self, socket: u32, event: Outgoing, lost: &mut Vec<Lost>) {
-        let pressed = self.waiting() + event.frames.len() > self.soft_limit;
-        lost.extend(self.events.push(socket, event, pressed));
+        let pressed = self.waiting() > self.soft_limit;
+        lost.extend(self.lanes().push(socket, event, pressed));
         while pressed
             && self.waiting() > self.soft_limit
-            && let Some(shed) = self.events.shed()
+            && let Some(shed) = self.lanes().shed()
         {
             lost.push(shed);
         }
+    }
+
+    fn lanes(&mut self) -> &mut Lanes {
+        self.events.get_or_insert_with(|| Box::new(Lanes::new()))
     }
 
     /// A namespace that is about to be let in under this id.
@@ -203,7 +211,9 @@ impl Outbox {
     fn remove(&mut self, index: usize) {
         let member = self.members.remove(index);
         self.waiting -= member.early.iter().map(Early::len).sum::<usize>();
-        self.events.forget(member.number);
+        if let Some(events) = &mut self.events {
+            events.forget(member.number);
+        }
     }
 
     /// The CONNECT reply of a namespace goes out: its public id, and everything kept back follows.
@@ -227,7 +237,7 @@ impl Outbox {
                 Early::Event(event) => {
                     self.waiting -= event.frames.len();
                     // Nothing is lost on purpose here: the client has not had a chance to read it.
-                    self.events.push(socket, event, false);
+                    self.lanes().push(socket, event, false);
                 }
             }
         }
@@ -261,14 +271,11 @@ impl Outbox {
         }
     }
 
-    /// A CONNECT is handed to Engine.IO.
-    pub(super) fn begin_connect(&mut self) {
-        self.connecting = Connecting { turn: self.connecting.turn + 1, unanswered: true, outside: true, repeat: false };
-    }
-
-    /// Number of the CONNECT that was handed to Engine.IO last.
-    pub(super) fn turn(&self) -> u64 {
-        self.connecting.turn
+    /// A CONNECT is handed to Engine.IO; its number.
+    pub(super) fn begin_connect(&mut self) -> u64 {
+        let turn = self.connecting.turn + 1;
+        self.connecting = Connecting { turn, unanswered: true, outside: true, repeat: false };
+        turn
     }
 
     /// The CONNECT with this number has had its time: if it is unanswered, the reader is to hand it on again.
@@ -294,12 +301,10 @@ impl Outbox {
         self.wake_reader();
     }
 
-    /// The socket of a CONNECT is let in, if that is still the last one.
-    pub(super) fn let_in(&mut self, turn: u64) {
-        if self.connecting.turn == turn {
-            self.connecting.outside = false;
-            self.wake_reader();
-        }
+    /// The socket of the last CONNECT is let in.
+    pub(super) fn let_in(&mut self) {
+        self.connecting.outside = false;
+        self.wake_reader();
     }
 
     /// The CONNECT is refused, or nobody waits for it any more.
@@ -341,7 +346,7 @@ impl Outbox {
         while batch.len() < BATCH && bytes < BATCH_BYTES {
             let frame = if let Some(frame) = self.resume.pop_front().or_else(|| self.control.pop_front()) {
                 frame
-            } else if let Some(frame) = self.events.pop() {
+            } else if let Some(frame) = self.events.as_mut().and_then(|events| events.pop()) {
                 self.waiting += frame.len();
                 frame
             } else {
@@ -351,8 +356,11 @@ impl Outbox {
             batch.push(frame);
         }
         for queue in [&mut self.resume, &mut self.control] {
-            if queue.is_empty() && queue.capacity() > KEPT_CAPACITY {
+            if queue.is_empty() && queue.capacity() > 0 {
                 *queue = VecDeque::new();
+                if self.events.as_ref().is_some_and(|events| events.is_empty()) {
+                    self.events = None;
+                }
             }
         }
         if batch.is_empty() {
@@ -381,7 +389,7 @@ impl Outbox {
         self.blocked_since = None;
         self.resume = VecDeque::new();
         self.control = VecDeque::new();
-        self.events = Lanes::new();
+        self.events = None;
         for member in &mut self.members {
             member.early = Vec::new();
         }

@@ -9,9 +9,11 @@ use socketioxide::socket::Sid;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::connecting::Reminders;
 use super::connection::Connection;
 use super::flusher::{self, Flusher};
 use super::peer::EngineIo;
+use crate::limits::Rate;
 use crate::stats::Counters;
 use crate::wire::packet::{self, Kind};
 use crate::wire::{WireError, random_letters};
@@ -71,6 +73,11 @@ pub struct Plane {
     /// Name of an event that only we send, through socketioxide to ourselves.
     pub(super) mark: String,
     pub(super) stopping: CancellationToken,
+    pub(super) reminders: Reminders,
+    /// Heartbeats and acks that each client may send.
+    packets: Rate,
+    /// CONNECTs that each may send: a page that mounts and unmounts sends many at once.
+    connects: Rate,
     flushers: Vec<Arc<Flusher>>,
     intake: OnceLock<Arc<dyn Intake>>,
     engine: OnceLock<Arc<dyn EngineControl>>,
@@ -86,13 +93,17 @@ impl Plane {
         stopping: CancellationToken,
     ) -> Arc<Self> {
         let workers = tokio::runtime::Handle::current().metrics().num_workers().clamp(1, 8);
+        let rate = settings.packets_per_second;
         let plane = Arc::new(Self {
+            packets: Rate::new(rate, rate),
+            connects: Rate::new(rate, rate.saturating_mul(5)),
             settings,
             counters,
             blocked: Mutex::default(),
             tasks: tasks.clone(),
             mark: random_letters(32),
             stopping: stopping.clone(),
+            reminders: Reminders::default(),
             flushers: (0..workers).map(|_| Arc::default()).collect(),
             intake: OnceLock::new(),
             engine: OnceLock::new(),
@@ -101,6 +112,10 @@ impl Plane {
         for flusher in &plane.flushers {
             tasks.spawn(flusher::run(flusher.clone(), stopping.clone()));
         }
+        tasks.spawn({
+            let (plane, stopping) = (plane.clone(), stopping.clone());
+            async move { plane.reminders.run(stopping).await }
+        });
         tasks.spawn(flusher::watch(plane.clone(), stopping));
         plane
     }
@@ -125,6 +140,14 @@ impl Plane {
     pub(super) fn mark_of(&self, text: &str) -> Option<u32> {
         let head = text.strip_prefix('4').and_then(packet::parse).filter(|head| head.kind == Kind::Event)?;
         head.body.strip_prefix("[\"")?.strip_prefix(&*self.mark)?.strip_suffix("\"]")?.parse().ok()
+    }
+
+    pub(super) fn takes_packet(&self, connection: &Connection) -> bool {
+        self.packets.take(&connection.packets)
+    }
+
+    pub(super) fn takes_connect(&self, connection: &Connection) -> bool {
+        self.connects.take(&connection.connects)
     }
 
     pub(super) fn intake(&self) -> Option<&Arc<dyn Intake>> {

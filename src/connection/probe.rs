@@ -6,15 +6,17 @@
 //! that fails costs the session nothing.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Route};
 use super::frame::{frame, opcode};
+use super::plane::Plane;
 use super::reader::FrameReader;
 
 /// The client asks whether its packets arrive.
@@ -33,9 +35,11 @@ const MOST: usize = 4;
 /// How long a poll may wait while a probe is under way: the client goes over only when its poll has ended.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The probes of a session that are under way.
+/// The probes of a session that are under way. They do not keep the session: it may end beside them.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
+    /// Cancelled when the session ends.
+    pub(super) ended: CancellationToken,
     open: AtomicUsize,
     answered: AtomicUsize,
     /// Whether a poll has ended since the last answer.
@@ -68,18 +72,29 @@ enum Step {
     Failed,
 }
 
-impl Connection {
+/// Who answers a probe of a session.
+#[derive(Debug)]
+pub struct Prober {
+    connection: Weak<Connection>,
+    probes: Arc<Probes>,
+    plane: Arc<Plane>,
+}
+
+impl Prober {
     /// Answers the probe of a client, and returns when the client goes over; `read` is what came in behind the
-    /// handshake. None if the probe fails, which leaves the session as it was.
-    pub async fn probe(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<Probed> {
+    /// handshake. None if the probe fails or the session ends, which it does as if there were no probe.
+    pub async fn probe(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<(Arc<Connection>, Probed)> {
         let _open = Count::of(&self.probes.open, MOST)?;
-        tokio::select! {
-            probed = tokio::time::timeout(PATIENCE, self.converse(tcp, read, deflate)) => probed.ok()?,
-            () = self.plane.stopping.cancelled() => None,
-        }
+        let probed = tokio::select! {
+            probed = tokio::time::timeout(PATIENCE, self.converse(tcp, read, deflate)) => probed.ok()??,
+            () = self.probes.ended.cancelled() => return None,
+            () = self.plane.stopping.cancelled() => return None,
+        };
+        Some((self.connection.upgrade()?, probed))
     }
 
     async fn converse(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<Probed> {
+        let probes = &self.probes;
         let mut reader = FrameReader::new(self.plane.settings.max_frame_bytes, deflate);
         let mut behind = Vec::new();
         let mut step = Step::Begun;
@@ -103,9 +118,9 @@ impl Connection {
             }
             if step != Step::Begun && step != Step::Failed && answered.is_none() {
                 write(tcp, &frame(opcode::TEXT, PONG)).await.ok()?;
-                answered = Count::of(&self.probes.answered, MOST);
-                self.probes.nudged.store(false, Ordering::SeqCst);
-                self.probes.answer.notify_waiters();
+                answered = Count::of(&probes.answered, MOST);
+                probes.nudged.store(false, Ordering::SeqCst);
+                probes.answer.notify_waiters();
             }
             match step {
                 Step::Done => return Some(Probed { reader, behind }),
@@ -114,14 +129,23 @@ impl Connection {
             }
         }
     }
+}
+
+impl Connection {
+    /// Who answers a probe of this session, if it began on polling.
+    pub fn prober(self: &Arc<Self>) -> Option<Prober> {
+        let probes = self.probes.clone()?;
+        Some(Prober { connection: Arc::downgrade(self), probes, plane: self.plane.clone() })
+    }
 
     /// Returns when a poll that finds nothing should end, since a client that probes waits for that.
     pub async fn poll_should_end(&self) {
+        let Some(probes) = &self.probes else { return std::future::pending().await };
         loop {
-            let answer = self.probes.answer.notified();
-            if self.probes.answered.load(Ordering::SeqCst) == 0 {
+            let answer = probes.answer.notified();
+            if probes.answered.load(Ordering::SeqCst) == 0 {
                 answer.await;
-            } else if self.probes.nudged.swap(true, Ordering::SeqCst) {
+            } else if probes.nudged.swap(true, Ordering::SeqCst) {
                 // A probe that never ends must not make its client poll as fast as it can.
                 return tokio::time::sleep(POLL).await;
             } else {

@@ -131,3 +131,6 @@ impl FrameReader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
+use super::flusher::Handover;
 use super::lanes::{Lost, Outgoing};
 use super::outbox::{BATCH, Outbox, State};
 
@@ -27,10 +28,10 @@ thread_local! {
 
 impl Connection {
     /// Queues an event of a namespace and has it written soon, by a flusher.
-    pub fn send(self: &Arc<Self>, namespace: &str, event: &Outgoing) {
+    pub fn send(self: &Arc<Self>, namespace: &str, event: &Outgoing, handover: &mut Handover) {
         let mut lost = Vec::new();
         if self.queue(|outbox| outbox.push_event(namespace, event.clone(), &mut lost)) {
-            self.plane.flusher(self.key).add(self.clone());
+            handover.add(self);
         }
         self.count(&lost);
     }
@@ -72,7 +73,25 @@ impl Connection {
             self.shut();
             return false;
         }
-        outbox.waiting() > 0 && !std::mem::replace(&mut outbox.scheduled, true)
+        outbox.waiting() > 0 && !outbox.corked && !std::mem::replace(&mut outbox.scheduled, true)
+    }
+
+    /// Keeps what is queued from being written until the cork is dropped.
+    pub fn cork(self: &Arc<Self>) -> Cork {
+        self.lock().corked = true;
+        Cork(self.clone())
+    }
+
+    fn uncork(self: &Arc<Self>) {
+        let mine = {
+            let mut outbox = self.lock();
+            outbox.corked = false;
+            let waits = outbox.waiting() > 0 && outbox.state != State::Closed && self.tcp.get().is_some();
+            waits && !std::mem::replace(&mut outbox.scheduled, true)
+        };
+        if mine {
+            self.flush();
+        }
     }
 
     /// Writes until nothing waits or the kernel takes no more; only for who holds the right to write.
@@ -180,6 +199,16 @@ impl Connection {
     /// Whether the reader has taken nothing for this long.
     pub(super) fn stalled_for(&self, timeout: Duration) -> bool {
         self.lock().blocked_since.is_some_and(|since| since.elapsed() >= timeout)
+    }
+}
+
+/// See [`Connection::cork`].
+#[derive(Debug)]
+pub struct Cork(Arc<Connection>);
+
+impl Drop for Cork {
+    fn drop(&mut self) {
+        self.0.uncork();
     }
 }
 

@@ -1,8 +1,7 @@
 //! The adapter of one namespace: its rooms, and the recipients in them.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use socketioxide::adapter::Emitter;
@@ -13,11 +12,13 @@ use socketioxide_core::packet::Packet;
 
 use super::directory::Directory;
 use super::recipient::Recipient;
+use super::rooms::Rooms;
+use crate::events::Catalogue;
 
-/// A namespace's rooms.
+/// A namespace: its rooms, and the way to its sockets on polling.
 pub struct RoomAdapter {
     local: CoreLocalAdapter<Emitter>,
-    recipients: RwLock<HashMap<Sid, Arc<Recipient>>>,
+    rooms: RwLock<Rooms>,
     directory: Arc<Directory>,
 }
 
@@ -27,39 +28,34 @@ impl RoomAdapter {
         self.local.path()
     }
 
-    /// The recipients in a room.
-    pub(super) fn members(&self, room: &str) -> Vec<Arc<Recipient>> {
-        let mut options = BroadcastOptions::default();
-        options.rooms.push(room.to_owned().into());
-        let sids = self.local.sockets(options);
-        let recipients = self.recipients.read().unwrap_or_else(PoisonError::into_inner);
-        sids.iter().filter_map(|sid| recipients.get(sid)).cloned().collect()
+    /// Every event and channel there is.
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        self.directory.catalogue()
     }
 
-    pub(super) fn insert(&self, recipient: Arc<Recipient>) {
-        self.recipients.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.sid, recipient);
+    /// The rooms, to look something up.
+    pub(super) fn rooms(&self) -> RwLockReadGuard<'_, Rooms> {
+        self.rooms.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a recipient out, unless another has taken its place.
-    pub(super) fn remove(&self, recipient: &Recipient) {
-        let mut recipients = self.recipients.write().unwrap_or_else(PoisonError::into_inner);
-        if recipients.get(&recipient.sid).is_some_and(|present| present.id == recipient.id) {
-            recipients.remove(&recipient.sid);
-            drop(recipients);
-            self.directory.vacate(&recipient.interest().rooms());
-            self.local.del_all(recipient.sid);
+    /// Moves a recipient from the rooms it is in to others, and says which it is in then.
+    pub(super) fn move_between(
+        &self,
+        recipient: &Arc<Recipient>,
+        before: Vec<Arc<str>>,
+        after: &[String],
+    ) -> Box<[Arc<str>]> {
+        let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let (stay, go): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|room| after.iter().any(|name| **name == **room));
+        for room in go {
+            rooms.leave(recipient, &room);
         }
-    }
-
-    /// Moves a socket from some rooms to others; both lists are sorted.
-    pub(super) fn put(&self, sid: Sid, before: &[String], after: &[String]) {
-        let missing = |rooms: &[String], room: &String| rooms.binary_search(room).is_err();
-        let gone: Vec<String> = before.iter().filter(|room| missing(after, room)).cloned().collect();
-        let new: Vec<String> = after.iter().filter(|room| missing(before, room)).cloned().collect();
-        self.directory.occupy(&new);
-        self.directory.vacate(&gone);
-        self.local.del(sid, gone);
-        self.local.add_all(sid, new);
+        let now = after.iter().map(|name| match stay.iter().find(|room| ***room == **name) {
+            Some(room) => room.clone(),
+            None => rooms.join(recipient, name),
+        });
+        now.collect()
     }
 
     /// Tells one socket that it is disconnected; it stays until its transport closes, since what it has
@@ -87,7 +83,7 @@ impl CoreAdapter<Emitter> for RoomAdapter {
     type InitRes = ();
 
     fn new(directory: &Self::State, local: CoreLocalAdapter<Emitter>) -> Self {
-        Self { local, recipients: RwLock::default(), directory: directory.clone() }
+        Self { local, rooms: RwLock::default(), directory: directory.clone() }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {

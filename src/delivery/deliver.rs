@@ -8,7 +8,7 @@ use super::directory::Directory;
 use super::interest::Interest;
 use super::recipient::Recipient;
 use super::rendered::Rendered;
-use crate::events::Catalogue;
+use crate::connection::Handover;
 use crate::log::{Audience, Entry, Targets};
 use crate::rooms::{Id, Scope, channel_room, implicit_room, namespace_of, scope_room, user_room};
 use crate::wire::PublicId;
@@ -24,21 +24,16 @@ pub struct Delivered {
 
 /// Hands an entry to every socket it is for. `delivery` is a number that no other delivery has;
 /// an entry for everyone reaches those that `mine` says belong to its shard.
-pub fn deliver(
-    directory: &Directory,
-    catalogue: &Catalogue,
-    entry: &Entry,
-    delivery: u64,
-    mine: impl Fn(Option<&Id>) -> bool,
-) -> Delivered {
-    let mut round = Round { entry, delivery, directory, delivered: Delivered::default() };
+pub fn deliver(directory: &Directory, entry: &Entry, delivery: u64, mine: impl Fn(Option<&Id>) -> bool) -> Delivered {
+    let mut round =
+        Round { entry, delivery, directory, handover: Handover::default(), delivered: Delivered::default() };
     match &entry.draft.audience {
         Audience::Everyone => {
             let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
             round.each(&directory.recipients(), belongs);
         }
-        Audience::Scope { scope, targets: None } => round.scope(directory, catalogue, scope),
-        Audience::Scope { scope, targets: Some(targets) } => round.targets(directory, scope, targets),
+        Audience::Scope { scope, targets: None } => round.scope(scope),
+        Audience::Scope { scope, targets: Some(targets) } => round.targets(scope, targets),
     }
     round.delivered
 }
@@ -48,11 +43,13 @@ struct Round<'a> {
     entry: &'a Entry,
     delivery: u64,
     directory: &'a Directory,
+    handover: Handover,
     delivered: Delivered,
 }
 
 impl Round<'_> {
-    fn scope(&mut self, directory: &Directory, catalogue: &Catalogue, scope: &Scope) {
+    fn scope(&mut self, scope: &Scope) {
+        let directory = self.directory;
         let draft = &self.entry.draft;
         if draft.event.down {
             let room = scope_room(scope);
@@ -63,7 +60,7 @@ impl Round<'_> {
         let containing = scope.containing();
         let mut rooms: Vec<String> = Vec::with_capacity(containing.len() * 3);
         for outer in &containing {
-            rooms.extend(catalogue.names(draft.channels).map(|channel| channel_room(channel, outer)));
+            rooms.extend(directory.catalogue().names(draft.channels).map(|channel| channel_room(channel, outer)));
             rooms.push(implicit_room(outer));
         }
         // A socket's subscriptions lie within its namespace's scope, so only namespaces that contain the entry's can match.
@@ -74,7 +71,8 @@ impl Round<'_> {
         }
     }
 
-    fn targets(&mut self, directory: &Directory, scope: &Scope, targets: &Targets) {
+    fn targets(&mut self, scope: &Scope, targets: &Targets) {
+        let directory = self.directory;
         let belongs = |interest: &Interest| interest.belongs_to(scope);
         let mut rooms: Vec<String> = targets.users.iter().map(|user| user_room(&scope.organization, user)).collect();
         let mut named: Vec<Arc<Recipient>> = Vec::new();
@@ -102,7 +100,8 @@ impl Round<'_> {
     fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[String], wants: impl Fn(&Interest) -> bool) {
         let rendered = Rendered::new(self.entry, adapter.namespace(), self.directory);
         for room in rooms {
-            for recipient in adapter.members(room) {
+            let members = adapter.rooms().members(room);
+            for recipient in members {
                 self.offer(&rendered, &recipient, &wants);
             }
         }
@@ -117,7 +116,9 @@ impl Round<'_> {
         let forms = interest.forms;
         let user = draft.ack.map(|_| interest.identity.as_ref().map(|(_, user)| user.clone()));
         drop(interest);
-        if draft.except.iter().any(|id| id == recipient.id.as_str()) || !recipient.send(rendered, forms) {
+        if draft.except.iter().any(|id| id == recipient.id.as_str())
+            || !recipient.send(rendered, forms, &mut self.handover)
+        {
             return;
         }
         self.delivered.recipients += 1;

@@ -2,40 +2,26 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::RandomState;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::RoomAdapter;
 use super::recipient::Recipient;
-use crate::rooms::{Id, parse_namespace};
-use crate::wire::{PublicId, now_ms};
+use crate::events::Catalogue;
+use crate::rooms::{Id, RoomName, parse_namespace};
+use crate::wire::PublicId;
 
 /// The directory of one server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
     namespaces: RwLock<Namespaces>,
     recipients: RwLock<HashMap<PublicId, Arc<Recipient>>>,
-    /// What is known of each room; those without members until the next clean-up.
-    occupied: Mutex<HashMap<String, Room>>,
     /// Held while a namespace becomes known to us and to socketioxide, so that both always know the same one.
     mounting: Mutex<()>,
+    catalogue: Arc<Catalogue>,
     /// Smallest message that is compressed; none if nothing is.
     compress_from: Option<usize>,
     /// Makes hashes that nobody outside can foresee.
     keys: RandomState,
-}
-
-/// A room, in all namespaces together.
-#[derive(Debug)]
-struct Room {
-    created_at_ms: i64,
-    members: usize,
-}
-
-impl Room {
-    /// A room with its first member.
-    fn new() -> Self {
-        Self { created_at_ms: now_ms(), members: 1 }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +33,20 @@ struct Namespaces {
 
 impl Directory {
     /// An empty directory; messages of so many bytes and more are compressed for who takes that.
-    pub fn new(compress_from: Option<usize>) -> Self {
-        Self { compress_from, ..Self::default() }
+    pub fn new(catalogue: Arc<Catalogue>, compress_from: Option<usize>) -> Self {
+        Self {
+            namespaces: RwLock::default(),
+            recipients: RwLock::default(),
+            mounting: Mutex::default(),
+            catalogue,
+            compress_from,
+            keys: RandomState::new(),
+        }
+    }
+
+    /// Every event and channel there is.
+    pub(super) fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
     }
 
     pub(super) fn keys(&self) -> &RandomState {
@@ -107,13 +105,13 @@ impl Directory {
 
     /// A socket is let in.
     pub fn insert(&self, recipient: Arc<Recipient>) {
-        recipient.rooms.insert(recipient.clone());
+        recipient.enter();
         self.recipients.write().unwrap_or_else(PoisonError::into_inner).insert(recipient.id.clone(), recipient);
     }
 
     /// A socket is gone.
-    pub fn remove(&self, recipient: &Recipient) {
-        recipient.rooms.remove(recipient);
+    pub fn remove(&self, recipient: &Arc<Recipient>) {
+        recipient.leave();
         self.recipients.write().unwrap_or_else(PoisonError::into_inner).remove(&recipient.id);
     }
 
@@ -136,53 +134,21 @@ impl Directory {
 
     /// How many sockets are in a room, in all namespaces of its organization.
     pub fn count(&self, room: &str) -> usize {
-        self.lock_rooms().get(room).map_or(0, |room| room.members)
-    }
-
-    /// Rooms get a member.
-    pub(super) fn occupy(&self, rooms: &[String]) {
-        let mut occupied = self.lock_rooms();
-        for room in rooms {
-            match occupied.get_mut(room) {
-                Some(room) if room.members > 0 => room.members += 1,
-                Some(room) => *room = Room::new(),
-                None => {
-                    occupied.insert(room.clone(), Room::new());
-                }
-            }
-        }
-    }
-
-    /// Rooms lose a member.
-    pub(super) fn vacate(&self, rooms: &[String]) {
-        let mut occupied = self.lock_rooms();
-        for room in rooms {
-            if let Some(room) = occupied.get_mut(room) {
-                room.members = room.members.saturating_sub(1);
-            }
-        }
+        self.adapters_of(room).iter().map(|adapter| adapter.rooms().count(room)).sum()
     }
 
     /// When a room came to be, in milliseconds since the epoch.
     pub fn created_at_ms(&self, room: &str) -> Option<i64> {
-        self.lock_rooms().get(room).map(|room| room.created_at_ms)
+        self.adapters_of(room).iter().filter_map(|adapter| adapter.rooms().created_at_ms(room)).min()
     }
 
-    /// Forgets rooms without members, and says how many there were.
-    pub fn clean(&self) -> usize {
-        let mut rooms = self.lock_rooms();
-        let before = rooms.len();
-        rooms.retain(|_, room| room.members > 0);
-        before - rooms.len()
-    }
-
-    fn lock_rooms(&self) -> MutexGuard<'_, HashMap<String, Room>> {
-        self.occupied.lock().unwrap_or_else(PoisonError::into_inner)
+    fn adapters_of(&self, room: &str) -> Vec<Arc<RoomAdapter>> {
+        RoomName::parse(room).map(|name| self.namespaces_of(name.organization())).unwrap_or_default()
     }
 
     /// Every listed room with the public ids of its members.
-    pub fn rooms(&self) -> BTreeMap<String, Vec<PublicId>> {
-        let mut rooms: BTreeMap<String, Vec<PublicId>> = BTreeMap::new();
+    pub fn rooms(&self) -> BTreeMap<Arc<str>, Vec<PublicId>> {
+        let mut rooms: BTreeMap<Arc<str>, Vec<PublicId>> = BTreeMap::new();
         for recipient in self.recipients() {
             for room in recipient.listed_rooms() {
                 rooms.entry(room).or_default().push(recipient.id.clone());

@@ -1,24 +1,29 @@
 //! What one socket wants: its subscriptions, and what it receives without asking.
 
 use crate::auth::Claims;
-use crate::events::{ChannelMask, Facts, Filters};
+use crate::events::{Catalogue, ChannelMask, Facts, Filters};
 use crate::log::Draft;
-use crate::rooms::{Id, Scope, implicit_room, scope_room, user_room};
+use crate::rooms::{Id, Scope, channel_room, implicit_room, scope_room, user_room};
 use crate::wire::Forms;
 
 /// One subscription of a socket.
 #[derive(Debug, Clone)]
 pub struct Subscription {
     /// Its id.
-    pub id: String,
+    pub id: Box<str>,
     /// The channels it is to.
     pub channels: ChannelMask,
     /// Its scope.
     pub scope: Scope,
     /// What it lets pass.
-    pub filters: Filters,
+    pub filters: Option<Box<Filters>>,
+}
+
+impl Subscription {
     /// The rooms that stand for it.
-    pub rooms: Vec<String>,
+    pub fn rooms(&self, catalogue: &Catalogue) -> Vec<String> {
+        catalogue.names(self.channels).map(|name| channel_room(name, &self.scope)).collect()
+    }
 }
 
 /// What a socket wants.
@@ -54,7 +59,7 @@ impl Interest {
             || self.subscriptions.iter().any(|subscription| {
                 subscription.channels.meets(channels)
                     && subscription.scope.contains(scope)
-                    && subscription.filters.pass(facts)
+                    && subscription.filters.as_ref().is_none_or(|filters| filters.pass(facts))
             })
     }
 
@@ -72,7 +77,7 @@ impl Interest {
     }
 
     /// Every room the socket has to be in.
-    pub(super) fn rooms(&self) -> Vec<String> {
+    pub(super) fn rooms(&self, catalogue: &Catalogue) -> Vec<String> {
         let Some((organization, user)) = &self.identity else { return Vec::new() };
         let mut rooms = vec![scope_room(&Scope::organization(organization.clone())), user_room(organization, user)];
         let asked = self.subscriptions.iter().map(|subscription| &subscription.scope);
@@ -82,7 +87,7 @@ impl Interest {
         if !self.implicit.is_empty() {
             rooms.extend(self.claims.scopes().iter().map(implicit_room));
         }
-        rooms.extend(self.subscriptions.iter().flat_map(|subscription| subscription.rooms.iter().cloned()));
+        rooms.extend(self.subscriptions.iter().flat_map(|subscription| subscription.rooms(catalogue)));
         rooms.sort_unstable();
         rooms.dedup();
         rooms

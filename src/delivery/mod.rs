@@ -1,8 +1,8 @@
 //! Delivery: from an entry of the log to the sockets that receive it.
 //!
-//! Rooms stay in socketioxide's local adapter; ours knows in addition what each
-//! socket wants and the connection it is on. Delivery does no I/O: it hands
-//! shared frames to outboxes, or packets to socketioxide for sockets that
+//! A namespace's adapter knows its rooms, and a recipient what it wants and the
+//! connection it is on. Delivery does no I/O: it hands
+//! shared frames to outboxes, or packets to socketioxide for sockets
 //! on polling.
 
 mod adapter;
@@ -11,6 +11,7 @@ mod directory;
 mod interest;
 mod recipient;
 mod rendered;
+mod rooms;
 
 pub use adapter::RoomAdapter;
 pub use deliver::{Delivered, deliver};

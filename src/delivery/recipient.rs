@@ -1,7 +1,8 @@
 //! One socket, as delivery sees it.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
 use socketioxide::socket::Sid;
@@ -11,7 +12,7 @@ use socketioxide_core::packet::{Packet, PacketData};
 use super::adapter::RoomAdapter;
 use super::interest::Interest;
 use super::rendered::Rendered;
-use crate::connection::Connection;
+use crate::connection::{Connection, Handover};
 use crate::wire::packet::{self, Kind};
 use crate::wire::{Forms, PublicId, message};
 
@@ -25,10 +26,30 @@ pub struct Recipient {
     /// The connection it is on.
     pub connection: Arc<Connection>,
     pub(super) rooms: Arc<RoomAdapter>,
-    interest: RwLock<Interest>,
+    interest: RwLock<Wants>,
     /// The delivery that reached it last, so that one with several matching rooms reaches it once.
     seen: AtomicU64,
     sent: AtomicU64,
+}
+
+/// What a socket wants, and the rooms that follow from that.
+#[derive(Debug)]
+struct Wants {
+    interest: Interest,
+    /// The rooms it is in; none before it is let in, and after it has left.
+    rooms: Option<Box<[Arc<str>]>>,
+}
+
+/// What a socket wants, for as long as it is looked at.
+#[derive(Debug)]
+pub struct Reading<'a>(RwLockReadGuard<'a, Wants>);
+
+impl Deref for Reading<'_> {
+    type Target = Interest;
+
+    fn deref(&self) -> &Interest {
+        &self.0.interest
+    }
 }
 
 impl Recipient {
@@ -45,7 +66,7 @@ impl Recipient {
             sid,
             connection,
             rooms,
-            interest: RwLock::new(interest),
+            interest: RwLock::new(Wants { interest, rooms: None }),
             seen: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -57,24 +78,48 @@ impl Recipient {
     }
 
     /// What it wants.
-    pub fn interest(&self) -> RwLockReadGuard<'_, Interest> {
-        self.interest.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn interest(&self) -> Reading<'_> {
+        Reading(self.interest.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes what it wants, and puts it into the rooms that follow from that.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Interest) -> T) -> T {
-        let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
-        let before = interest.rooms();
-        let result = change(&mut interest);
-        self.rooms.put(self.sid, &before, &interest.rooms());
+    pub fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Interest) -> T) -> T {
+        let mut wants = self.write_wants();
+        let result = change(&mut wants.interest);
+        if let Some(before) = wants.rooms.take() {
+            wants.rooms =
+                Some(self.rooms.move_between(self, before.into_vec(), &wants.interest.rooms(self.rooms.catalogue())));
+        }
         result
     }
 
-    /// Its rooms, without the unlisted ones.
-    pub fn listed_rooms(&self) -> Vec<String> {
-        let mut rooms = self.interest().rooms();
-        rooms.retain(|room| !room.starts_with("implicit:"));
-        rooms
+    /// Changes the forms it wants events in.
+    pub fn set_forms(&self, forms: Forms) {
+        self.write_wants().interest.forms = forms;
+    }
+
+    /// It is let in, and goes into its rooms.
+    pub(super) fn enter(self: &Arc<Self>) {
+        let mut wants = self.write_wants();
+        wants.rooms = Some(self.rooms.move_between(self, Vec::new(), &wants.interest.rooms(self.rooms.catalogue())));
+    }
+
+    /// It has left, and goes out of its rooms.
+    pub(super) fn leave(self: &Arc<Self>) {
+        let mut wants = self.write_wants();
+        if let Some(before) = wants.rooms.take() {
+            self.rooms.move_between(self, before.into_vec(), &[]);
+        }
+    }
+
+    fn write_wants(&self) -> RwLockWriteGuard<'_, Wants> {
+        self.interest.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rooms it is in, without the unlisted ones.
+    pub fn listed_rooms(&self) -> Vec<Arc<str>> {
+        let wants = self.interest.read().unwrap_or_else(PoisonError::into_inner);
+        wants.rooms.iter().flatten().filter(|room| !room.starts_with("implicit:")).cloned().collect()
     }
 
     /// How many entries it was sent.
@@ -141,12 +186,12 @@ impl Recipient {
     }
 
     /// Sends an entry in these forms; false if it cannot take it.
-    pub(super) fn send(&self, entry: &Rendered<'_>, forms: Forms) -> bool {
+    pub(super) fn send(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form)));
         self.while_polling(through).unwrap_or_else(|| {
             let event = if self.connection.takes_deflate() { entry.deflated(forms) } else { entry.plain(forms) };
-            self.connection.send(self.namespace(), event);
+            self.connection.send(self.namespace(), event, handover);
             true
         })
     }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use socketioxide::SocketIo;
 use socketioxide::service::SocketIoService;
@@ -50,7 +50,8 @@ impl Engine {
             .max_buffer_size(config.outbox.polling_queue_packets)
             .ws_max_message_size(hard_limit)
             .ws_max_frame_size(hard_limit)
-            .ws_read_buffer_size(1024)
+            // What it reads is in memory already.
+            .ws_read_buffer_size(256)
             .with_adapter::<RoomAdapter>(directory.clone())
             .build_with_inner_svc(axum::Router::new());
         Self { service, io, directory: directory.clone(), tasks: tasks.clone() }
@@ -80,9 +81,9 @@ impl Engine {
     }
 
     /// Serves a WebSocket whose handshake is done.
-    pub(super) fn serve_stream(&self, stream: EngineStream, connection: &Arc<Connection>, query: &str) {
-        let uri = format!("{ENGINE_PATH}/?{query}");
-        let Ok(mut request) = Request::get(uri).body(()) else { return };
+    pub(super) fn serve_stream(&self, stream: EngineStream, connection: &Arc<Connection>, address: Uri) {
+        let mut request = Request::new(());
+        *request.uri_mut() = address;
         request.extensions_mut().insert(Handle::WebSocket(Arc::downgrade(connection)));
         let mut service = self.service.clone();
         let outcome = Service::<(EngineStream, Request<()>)>::call(&mut service, (stream, request)).into_inner();

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{self, Connection, EngineIo, EngineStream, negotiate};
+use crate::connection::{self, Connection, EngineIo, EngineStream, Prober, negotiate};
 use crate::limits::Seat;
 
 /// What the stream becomes once the handshake is done.
@@ -24,7 +24,7 @@ enum Purpose {
     /// A connection that begins here.
     New(Seat, connection::Peer),
     /// The upgrade of one that began on polling.
-    Upgrade(Arc<Connection>, String),
+    Upgrade(Prober, String),
 }
 
 /// Answers 101 and hands the stream to Engine.IO, or refuses.
@@ -48,8 +48,8 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
             Ok(seat) => Purpose::New(seat, peer_of(headers, peer, query)),
             Err(response) => return *response,
         },
-        Some(sid) => match doors.polling.get(sid) {
-            Some(connection) => Purpose::Upgrade(connection, sid.to_owned()),
+        Some(sid) => match doors.polling.get(sid).and_then(|connection| connection.prober()) {
+            Some(prober) => Purpose::Upgrade(prober, sid.to_owned()),
             None => return refusal(1),
         },
     };
@@ -72,30 +72,33 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
 /// Waits for the bare stream; the request and its buffers are gone by then.
 async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, deflate: bool) {
     let Ok(Some((tcp, read))) = upgrade.await.map(bare_stream) else { return };
-    let (connection, query) = match purpose {
+    let (connection, address) = match purpose {
         Purpose::New(seat, peer) => {
-            let version = if peer.protocol == EngineIo::V3 { 3 } else { 4 };
-            let connection = Connection::over_websocket(&doors.plane, peer, seat, tcp);
-            (connection, format!("EIO={version}&transport=websocket"))
+            let address = match peer.protocol {
+                EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),
+                EngineIo::V4 => Uri::from_static("/ws/?EIO=4&transport=websocket"),
+            };
+            (Connection::over_websocket(&doors.plane, peer, seat, tcp), address)
         }
-        Purpose::Upgrade(connection, sid) => return go_over(&doors, connection, tcp, &read, deflate, &sid).await,
+        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, tcp, &read, deflate, &sid).await,
     };
     if deflate {
         connection.set_deflate();
     }
     let stream = EngineStream::new(connection.clone(), &read);
-    doors.engine.serve_stream(stream, &connection, &query);
+    doors.engine.serve_stream(stream, &connection, address);
 }
 
 /// Takes a session over from polling, once its client says that it goes over.
-async fn go_over(doors: &Doors, connection: Arc<Connection>, tcp: TcpStream, read: &[u8], deflate: bool, sid: &str) {
-    let Some(probed) = connection.probe(&tcp, read, deflate).await else { return };
+async fn go_over(doors: &Doors, prober: Prober, tcp: TcpStream, read: &[u8], deflate: bool, sid: &str) {
+    let Some((connection, probed)) = prober.probe(&tcp, read, deflate).await else { return };
     if !connection.switch(tcp, deflate) {
         return;
     }
     let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
+    let Ok(address) = format!("/ws/?EIO={version}&transport=websocket&sid={sid}").parse() else { return };
     let stream = EngineStream::upgraded(connection.clone(), probed);
-    doors.engine.serve_stream(stream, &connection, &format!("EIO={version}&transport=websocket&sid={sid}"));
+    doors.engine.serve_stream(stream, &connection, address);
 }
 
 fn bare_stream(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {

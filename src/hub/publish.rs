@@ -25,7 +25,7 @@ const FIRST_ACK_ID: u64 = 1 << 40;
 #[derive(Debug)]
 pub struct Hub {
     /// Every event there is.
-    pub catalogue: Catalogue,
+    pub catalogue: Arc<Catalogue>,
     /// Who acknowledged what.
     pub receipts: Receipts,
     pub(super) log: Log,
@@ -52,7 +52,7 @@ pub struct Published {
 impl Hub {
     /// A hub over a log; its sequencers end when `stopping` is cancelled.
     pub fn start(
-        catalogue: Catalogue,
+        catalogue: Arc<Catalogue>,
         log: Log,
         directory: Arc<Directory>,
         counters: Arc<Counters>,

@@ -31,7 +31,7 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken
 
 fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     let mine = |organization: Option<&crate::rooms::Id>| hub.log.shard_of(organization) == shard;
-    let delivered = deliver(&hub.directory, &hub.catalogue, entry, hub.next_delivery(), mine);
+    let delivered = deliver(&hub.directory, entry, hub.next_delivery(), mine);
     let draft = &entry.draft;
     if let Some((ack_id, _)) = draft.ack {
         hub.receipts.sent(ack_id, delivered.to_acknowledge);

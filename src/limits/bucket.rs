@@ -3,31 +3,39 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Allows `rate` a second on average, and a burst of the bucket's size.
-#[derive(Debug)]
-pub struct Bucket {
+/// What many buckets have in common: so many tokens a second on average, and a burst.
+#[derive(Debug, Clone)]
+pub struct Rate {
     start: Instant,
-    /// Nanoseconds after `start` at which the bucket is full again.
-    full_at: AtomicU64,
+    /// Nanoseconds that a token takes to come back.
     interval: u64,
+    /// Nanoseconds that an empty bucket takes to be full.
     burst: u64,
 }
 
-impl Bucket {
-    /// A full bucket of `burst` tokens that gains `rate` tokens a second.
+/// What is left of a rate for one sender; full at first.
+#[derive(Debug, Default)]
+pub struct Bucket {
+    /// Nanoseconds after the rate's start at which the bucket is full again.
+    full_at: AtomicU64,
+}
+
+impl Rate {
+    /// Buckets of `burst` tokens that gain `rate` tokens a second.
     pub fn new(rate: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1).as_nanos() as u64 / u64::from(rate.max(1));
-        Self { start: Instant::now(), full_at: AtomicU64::new(0), interval, burst: interval * u64::from(burst.max(1)) }
+        Self { start: Instant::now(), interval, burst: interval * u64::from(burst.max(1)) }
     }
 
-    /// Takes a token if there is one.
-    pub fn take(&self) -> bool {
-        self.take_at(Instant::now())
+    /// Takes a token out of a bucket if there is one.
+    pub fn take(&self, bucket: &Bucket) -> bool {
+        self.take_at(bucket, Instant::now())
     }
 
-    fn take_at(&self, now: Instant) -> bool {
+    fn take_at(&self, bucket: &Bucket, now: Instant) -> bool {
         let now = now.duration_since(self.start).as_nanos() as u64;
-        self.full_at
+        bucket
+            .full_at
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
                 let next = full_at.max(now) + self.interval;
                 (next - now <= self.burst).then_some(next)
@@ -42,12 +50,12 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
-        let bucket = Bucket::new(10, 3);
-        let now = bucket.start;
-        assert_eq!((0..5).filter(|_| bucket.take_at(now)).count(), 3);
-        assert!(!bucket.take_at(now + Duration::from_millis(99)));
-        assert!(bucket.take_at(now + Duration::from_millis(100)));
-        assert!(!bucket.take_at(now + Duration::from_millis(100)));
-        assert_eq!((0..5).filter(|_| bucket.take_at(now + Duration::from_secs(9))).count(), 3);
+        let (rate, bucket) = (Rate::new(10, 3), Bucket::default());
+        let takes = |millis| rate.take_at(&bucket, rate.start + Duration::from_millis(millis));
+        assert_eq!((0..5).filter(|_| takes(0)).count(), 3);
+        assert!(!takes(99));
+        assert!(takes(100));
+        assert!(!takes(100));
+        assert_eq!((0..5).filter(|_| takes(9_000)).count(), 3);
     }
 }

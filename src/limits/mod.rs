@@ -6,5 +6,5 @@
 mod bucket;
 mod seats;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, Rate};
 pub use seats::{OrganizationSeats, Seat, Seats};

@@ -1,5 +1,6 @@
 //! Ids of organizations, departments, queues and users.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,8 +60,8 @@ impl Id {
     }
 
     /// The id as part of a room's name or a namespace's path.
-    pub fn encoded(&self) -> String {
-        utf8_percent_encode(&self.0, ENCODED).to_string()
+    pub fn encoded(&self) -> Cow<'_, str> {
+        utf8_percent_encode(&self.0, ENCODED).into()
     }
 
     /// Reads an encoded id; anything but the one canonical encoding is refused.

@@ -5,7 +5,11 @@ use super::scope::Scope;
 
 /// The room of a channel at a scope: `kpi:org:o:dept:d`.
 pub fn channel_room(channel: &str, scope: &Scope) -> String {
-    format!("{channel}:{}", scope_room(scope))
+    let mut name = String::with_capacity(64);
+    name.push_str(channel);
+    name.push(':');
+    scope.join_onto(&mut name, ':');
+    name
 }
 
 /// The room of a scope: `org:o:queue:q`.

@@ -88,16 +88,24 @@ impl Scope {
 
     /// `org{s}o[{s}dept{s}d][{s}queue{s}q]`, with ids encoded.
     pub(super) fn joined(&self, separator: char) -> String {
-        let mut text = format!("org{separator}{}", self.organization.encoded());
-        for (kind, id) in [("dept", &self.department), ("queue", &self.queue)] {
-            if let Some(id) = id {
-                text.push(separator);
-                text.push_str(kind);
-                text.push(separator);
-                text.push_str(&id.encoded());
-            }
-        }
+        let mut text = String::with_capacity(64);
+        self.join_onto(&mut text, separator);
         text
+    }
+
+    /// The same, behind what is there already.
+    pub(super) fn join_onto(&self, text: &mut String, separator: char) {
+        let parts =
+            [("org", Some(&self.organization)), ("dept", self.department.as_ref()), ("queue", self.queue.as_ref())];
+        for (kind, id) in parts {
+            let Some(id) = id else { continue };
+            if kind != "org" {
+                text.push(separator);
+            }
+            text.push_str(kind);
+            text.push(separator);
+            text.push_str(&id.encoded());
+        }
     }
 
     /// Reads what `joined` wrote; anything not canonical is none.

@@ -78,8 +78,8 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let counters = Arc::new(Counters::default());
-        let directory = Arc::new(Directory::new(compress_from(&config)));
-        let catalogue = catalogue(&config);
+        let catalogue = Arc::new(catalogue(&config));
+        let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config)));
         let hub = Hub::start(
             catalogue,
             Log::new(&config.log),
@@ -106,7 +106,6 @@ impl Server {
         let doors =
             Doors::new(config.clone(), bound, sessions, hub.clone(), directory.clone(), seats, counters, plane, engine);
 
-        tasks.spawn(clean_rooms(directory, config.limits.room_cleanup_interval_ms, stopping.clone()));
         if config.doors.demo.enabled {
             tasks.spawn(doors::run_demo(hub, config.doors.demo.clone(), closing.clone()));
         }
@@ -166,20 +165,5 @@ fn settings(config: &Config) -> Settings {
         max_frame_bytes: limits.max_message_size_bytes.saturating_mul(4),
         compress_from_bytes: compress_from(config),
         packets_per_second: limits.rate_limit_messages_per_second.saturating_mul(4),
-    }
-}
-
-/// Forgets empty rooms now and then, until `stopping` is cancelled.
-async fn clean_rooms(directory: Arc<Directory>, interval_ms: u64, stopping: CancellationToken) {
-    let mut tick = tokio::time::interval(Duration::from_millis(interval_ms.max(1)));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            () = stopping.cancelled() => return,
-        }
-        let gone = directory.clean();
-        if gone > 0 {
-            tracing::debug!(gone, "empty rooms forgotten");
-        }
     }
 }

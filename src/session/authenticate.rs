@@ -24,7 +24,7 @@ fn authenticate(session: &Session, argument: &str) -> Result<Value, WireError> {
     let (user, organization) = (identity.user.clone(), identity.organization.clone());
     session.identify(identity)?;
     if let Some(forms) = forms {
-        session.recipient.change(|interest| interest.forms = forms);
+        session.recipient.set_forms(forms);
     }
     Ok(json!({
         "success": true,

@@ -33,9 +33,10 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
         let organization = identity.as_ref().map(|identity| identity.organization.as_str());
         tracing::info!(socket_id = %session.recipient.id, event = name_of(&incoming), size, organization, "message");
     }
-    let bucket = if is_ack { &session.acks } else { &session.messages };
-    if !bucket.take() {
-        if !session.patience.take() {
+    let rates = &sessions.rates;
+    let allowed = if is_ack { rates.acks.take(&session.acks) } else { rates.messages.take(&session.messages) };
+    if !allowed {
+        if !rates.patience.take(&session.patience) {
             tracing::warn!(socket_id = %session.recipient.id, "cut: keeps on over its rate");
             return sessions.dismiss_connection(&session.recipient.connection);
         }
@@ -51,6 +52,12 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
     }
     match session.queue.push(incoming) {
         Pushed::Waiting => {}
+        Pushed::Handle => {
+            // Nobody else adds events of this socket, so this is the only one.
+            while let Some(incoming) = session.queue.next() {
+                handle(session, &incoming);
+            }
+        }
         Pushed::StartWorker => {
             sessions.services.tasks.spawn(work(session.clone()));
         }
@@ -73,6 +80,8 @@ pub(super) async fn work(session: Arc<Session>) {
 }
 
 fn handle(session: &Arc<Session>, incoming: &Incoming) {
+    // What an event is answered with leaves in one write.
+    let _cork = session.recipient.connection.cork();
     let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
     let Some(call) = read(text) else {
         return refuse(

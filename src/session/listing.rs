@@ -1,9 +1,12 @@
 //! Sessions as operators see them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::session::Session;
 use super::sessions::Sessions;
+use crate::delivery::Subscription;
 use crate::rooms::Id;
 use crate::wire::{PublicId, iso};
 
@@ -34,7 +37,7 @@ pub struct ConnectionView {
     pub subscriptions: Vec<String>,
     /// All its rooms.
     #[serde(skip)]
-    pub rooms: Vec<String>,
+    pub rooms: Vec<Arc<str>>,
     /// When it was let in.
     pub connected_at: String,
     /// When it last said something.
@@ -67,6 +70,7 @@ fn view(session: &Session) -> ConnectionView {
     let identity = session.identity();
     let peer = recipient.connection.peer();
     let interest = recipient.interest().clone();
+    let rooms = |held: &Subscription| session.sessions().map(|all| held.rooms(&all.services.hub.catalogue));
     ConnectionView {
         socket_id: recipient.id.clone(),
         status: "connected",
@@ -76,7 +80,7 @@ fn view(session: &Session) -> ConnectionView {
         department_id: session.scope.as_ref().and_then(|scope| scope.department.clone()),
         namespace: recipient.namespace().to_owned(),
         transport: recipient.connection.transport(),
-        subscriptions: interest.subscriptions.iter().flat_map(|subscription| subscription.rooms.clone()).collect(),
+        subscriptions: interest.subscriptions.iter().filter_map(rooms).flatten().collect(),
         rooms: recipient.listed_rooms(),
         connected_at: iso(session.opened_at_ms),
         last_activity_at: iso(session.active_at_ms()),

@@ -5,6 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use socketioxide_core::Value;
 
+/// Events in a row that are handled by who pushes them: a task of its own costs more than most events do, and a
+/// long row must not keep the other sockets of a thread waiting.
+const AT_ONCE: u8 = 8;
+
 /// An event as it came.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -25,6 +29,8 @@ pub(super) struct Queue {
 struct Inner {
     waiting: VecDeque<Incoming>,
     worker: Worker,
+    /// Events handled by who pushed them, since the last worker.
+    handled: u8,
 }
 
 /// Who works through the queue.
@@ -45,13 +51,15 @@ enum Worker {
 pub(super) enum Pushed {
     /// It waits.
     Waiting,
+    /// It waits, and the caller has to handle it.
+    Handle,
     /// It waits, and the caller has to start a worker.
     StartWorker,
 }
 
 impl Queue {
     pub(super) fn new(limit: usize) -> Self {
-        Self { inner: Mutex::new(Inner { waiting: VecDeque::new(), worker: Worker::Held }), limit }
+        Self { inner: Mutex::new(Inner { waiting: VecDeque::new(), worker: Worker::Held, handled: 0 }), limit }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -70,7 +78,17 @@ impl Queue {
             return Pushed::Waiting;
         }
         inner.waiting.push_back(incoming);
-        inner.start()
+        match inner.start() {
+            Pushed::StartWorker if inner.handled < AT_ONCE => {
+                inner.handled += 1;
+                Pushed::Handle
+            }
+            Pushed::StartWorker => {
+                inner.handled = 0;
+                Pushed::StartWorker
+            }
+            pushed => pushed,
+        }
     }
 
     /// The socket is let in: what waits may be worked through.
@@ -133,6 +151,10 @@ mod tests {
         assert_eq!(queue.push(event()), Pushed::Waiting);
         assert!(queue.is_full());
         assert!(queue.next().is_some() && queue.next().is_some() && queue.next().is_none());
+        for _ in 0..AT_ONCE {
+            assert_eq!(queue.push(event()), Pushed::Handle);
+            assert!(queue.next().is_some() && queue.next().is_none());
+        }
         assert_eq!(queue.push(event()), Pushed::StartWorker);
         queue.close();
         assert!(queue.next().is_none());

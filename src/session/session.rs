@@ -14,9 +14,6 @@ use crate::limits::Bucket;
 use crate::rooms::Scope;
 use crate::wire::{WireError, now_ms};
 
-/// A client may be refused for this many seconds' worth of messages before it is cut.
-const PATIENCE_SECONDS: u32 = 10;
-
 /// The session of a socket in a namespace.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -46,16 +43,15 @@ struct State {
 impl Session {
     pub(super) fn new(sessions: &Arc<Sessions>, recipient: Arc<Recipient>, scope: Option<Scope>) -> Arc<Self> {
         let limits = &sessions.config().limits;
-        let rate = limits.rate_limit_messages_per_second;
         Arc::new(Self {
             sessions: Arc::downgrade(sessions),
             recipient,
             scope,
             opened_at_ms: now_ms(),
             queue: Queue::new(limits.max_queued_events),
-            messages: Bucket::new(rate, rate),
-            acks: Bucket::new(rate.saturating_mul(4), rate.saturating_mul(4)),
-            patience: Bucket::new(rate, rate.saturating_mul(PATIENCE_SECONDS)),
+            messages: Bucket::default(),
+            acks: Bucket::default(),
+            patience: Bucket::default(),
             active_at_ms: AtomicI64::new(now_ms()),
             state: Mutex::default(),
         })

@@ -17,10 +17,13 @@ use crate::config::Config;
 use crate::connection::{Connection, Intake};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::hub::Hub;
-use crate::limits::OrganizationSeats;
+use crate::limits::{OrganizationSeats, Rate};
 use crate::rooms::NAMESPACE_PATTERNS;
 use crate::stats::Counters;
 use crate::wire::{PublicId, WireError};
+
+/// A client may be refused for this many seconds' worth of messages before it is cut.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// What sessions are built on.
 #[derive(Debug, Clone)]
@@ -45,15 +48,37 @@ pub struct Sessions {
     pub(super) services: Services,
     pub(super) namespaces: Namespaces,
     pub(super) deadlines: Deadlines,
+    pub(super) rates: Rates,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
     emptied: Notify,
     io: OnceLock<SocketIo<RoomAdapter>>,
+}
+
+/// What every socket may send.
+#[derive(Debug)]
+pub(super) struct Rates {
+    pub(super) messages: Rate,
+    pub(super) acks: Rate,
+    /// Refusals, before it is cut.
+    pub(super) patience: Rate,
+}
+
+impl Rates {
+    fn new(rate: u32) -> Self {
+        let four = rate.saturating_mul(4);
+        Self {
+            messages: Rate::new(rate, rate),
+            acks: Rate::new(four, four),
+            patience: Rate::new(rate, rate.saturating_mul(PATIENCE_SECONDS)),
+        }
+    }
 }
 
 impl Sessions {
     /// No sessions yet; their clocks end when `stopping` is cancelled.
     pub fn start(services: Services, stopping: &CancellationToken) -> Arc<Self> {
         let sessions = Arc::new(Self {
+            rates: Rates::new(services.config.limits.rate_limit_messages_per_second),
             services,
             namespaces: Namespaces::default(),
             deadlines: Deadlines::default(),

@@ -9,7 +9,7 @@ use crate::auth::{Claims, Identity};
 use crate::config::Implicit;
 use crate::delivery::{Interest, Subscription};
 use crate::events::{ChannelMask, Filters};
-use crate::rooms::{Scope, ScopeFields, channel_room};
+use crate::rooms::{Scope, ScopeFields};
 use crate::wire::{WireError, fresh_subscription_id, nested_object, read_object};
 
 /// Most channels one request may name.
@@ -62,15 +62,15 @@ fn subscribe(
     let wanted: Vec<Subscription> = scopes
         .into_iter()
         .map(|scope| Subscription {
-            id: id.clone(),
+            id: id.as_str().into(),
             channels,
-            rooms: sessions.services.hub.catalogue.names(channels).map(|name| channel_room(name, &scope)).collect(),
             scope,
-            filters: request.filters.clone().unwrap_or_default(),
+            filters: request.filters.clone().map(Box::new),
         })
         .collect();
-    check_room(session, sessions, &wanted)?;
-    let rooms: Vec<String> = wanted.iter().flat_map(|subscription| subscription.rooms.clone()).collect();
+    let catalogue = &sessions.services.hub.catalogue;
+    let rooms: Vec<String> = wanted.iter().flat_map(|subscription| subscription.rooms(catalogue)).collect();
+    check_rooms(session, sessions, &rooms)?;
     let limit = sessions.config().limits.max_subscriptions_per_socket;
     session.recipient.change(|interest| add(interest, sessions, channels, wanted, limit))?;
     if sessions.config().logging.log_subscription_events {
@@ -118,11 +118,11 @@ fn narrow(claims: &Claims, asked: &Scope) -> Result<Vec<Scope>, WireError> {
     Ok(scopes)
 }
 
-fn check_room(session: &Session, sessions: &Sessions, wanted: &[Subscription]) -> Result<(), WireError> {
+fn check_rooms(session: &Session, sessions: &Sessions, rooms: &[String]) -> Result<(), WireError> {
     let limit = sessions.config().limits.room_max_size;
     let present = session.recipient.listed_rooms();
-    for room in wanted.iter().flat_map(|subscription| &subscription.rooms) {
-        if !present.contains(room) && sessions.services.directory.count(room) >= limit {
+    for room in rooms {
+        if !present.iter().any(|name| **name == **room) && sessions.services.directory.count(room) >= limit {
             return Err(WireError::RoomFull { room: room.clone(), limit });
         }
     }
@@ -138,11 +138,10 @@ fn add(
     limit: usize,
 ) -> Result<(), WireError> {
     let before = interest.subscriptions.clone();
+    interest.subscriptions.reserve_exact(wanted.len());
     for new in wanted {
         for old in interest.subscriptions.iter_mut().filter(|old| old.scope == new.scope) {
-            let gone: Vec<&String> = new.rooms.iter().collect();
             old.channels = old.channels.without(new.channels);
-            old.rooms.retain(|room| !gone.contains(&room));
         }
         interest.subscriptions.push(new);
     }

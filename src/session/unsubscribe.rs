@@ -8,7 +8,6 @@ use super::sessions::Sessions;
 use super::subscribe;
 use crate::delivery::Interest;
 use crate::events::{Catalogue, ChannelMask};
-use crate::rooms::RoomName;
 use crate::wire::{WireError, read_object};
 
 #[derive(Default, Deserialize)]
@@ -50,14 +49,12 @@ fn leave(
         }
         (channels, subscription) => {
             for held in &mut interest.subscriptions {
-                if subscription.as_ref().is_some_and(|id| *id != held.id) {
+                if subscription.as_ref().is_some_and(|id| **id != *held.id) {
                     continue;
                 }
                 let gone = channels.map_or(held.channels, |channels| covered(catalogue, channels));
                 changed |= held.channels.meets(gone);
                 held.channels = held.channels.without(gone);
-                let left: Vec<&str> = catalogue.names(held.channels).collect();
-                held.rooms.retain(|room| in_channels(room, &left));
             }
             interest.subscriptions.retain(|subscription| !subscription.channels.is_empty());
             if let (Some(channels), None) = (channels, subscription) {
@@ -73,10 +70,6 @@ fn leave(
 /// Leaving `all` leaves every channel.
 fn covered(catalogue: &Catalogue, channels: ChannelMask) -> ChannelMask {
     catalogue.replaced_by(channels).with(channels)
-}
-
-fn in_channels(room: &str, channels: &[&str]) -> bool {
-    matches!(RoomName::parse(room), Some(RoomName::Channel(channel, _)) if channels.contains(&channel.as_str()))
 }
 
 fn described(request: &Request) -> String {

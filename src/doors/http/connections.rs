@@ -90,6 +90,6 @@ impl Filter {
         };
         is(&self.organization_id, &view.organization_id)
             && is(&self.user_id, &view.user_id)
-            && self.room.as_ref().is_none_or(|room| view.rooms.contains(room))
+            && self.room.as_ref().is_none_or(|room| view.rooms.iter().any(|name| **name == **room))
     }
 }
