@@ -76,7 +76,7 @@ npm:
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer is needed (npm is not on the PATH): https://nodejs.org" >&2; exit 1; }
 
 python:
-	@python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "Python 3.10 or newer is needed, with its venv (Debian: apt-get install python3-venv): https://www.python.org" >&2; exit 1; }
+	@tools/need python3-venv "python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))'"
 
 chromium:
 	@tools/need chromium chromium chromium-browser google-chrome google-chrome-stable

@@ -1,6 +1,7 @@
 //! The adapter of one namespace: its rooms, and the recipients in them.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::events::Catalogue;
 pub struct RoomAdapter {
     local: CoreLocalAdapter<Emitter>,
     rooms: RwLock<Rooms>,
+    /// The variants that the last large entry was sent in, as bits.
+    wanted: AtomicU8,
     directory: Arc<Directory>,
 }
 
@@ -31,6 +34,20 @@ impl RoomAdapter {
     /// Every event and channel there is.
     pub(super) fn catalogue(&self) -> &Catalogue {
         self.directory.catalogue()
+    }
+
+    /// The variants that the last large entry was sent in, as bits.
+    pub(super) fn wanted(&self) -> u8 {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// A variant of a large entry was wanted, or not.
+    pub(super) fn want(&self, bit: u8, wanted: bool) {
+        if wanted {
+            self.wanted.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.wanted.fetch_and(!bit, Ordering::Relaxed);
+        }
     }
 
     /// The rooms, to look something up.
@@ -83,7 +100,7 @@ impl CoreAdapter<Emitter> for RoomAdapter {
     type InitRes = ();
 
     fn new(directory: &Self::State, local: CoreLocalAdapter<Emitter>) -> Self {
-        Self { local, rooms: RwLock::default(), directory: directory.clone() }
+        Self { local, rooms: RwLock::default(), wanted: AtomicU8::new(0), directory: directory.clone() }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {

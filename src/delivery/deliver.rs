@@ -7,7 +7,7 @@ use super::adapter::RoomAdapter;
 use super::directory::Directory;
 use super::interest::Interest;
 use super::recipient::Recipient;
-use super::rendered::Rendered;
+use super::rendered::{Rendered, forget_unused};
 use crate::connection::Handover;
 use crate::log::{Audience, Entry, Targets};
 use crate::rooms::{Id, Scope, channel_room, implicit_room, namespace_of, scope_room, user_room};
@@ -35,6 +35,7 @@ pub fn deliver(directory: &Directory, entry: &Entry, delivery: u64, mine: impl F
         Audience::Scope { scope, targets: None } => round.scope(scope),
         Audience::Scope { scope, targets: Some(targets) } => round.targets(scope, targets),
     }
+    forget_unused(directory, entry);
     round.delivered
 }
 

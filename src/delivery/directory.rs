@@ -92,6 +92,11 @@ impl Directory {
         self.namespaces.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).cloned()
     }
 
+    /// Every namespace.
+    pub(super) fn namespaces(&self) -> Vec<Arc<RoomAdapter>> {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).by_path.values().cloned().collect()
+    }
+
     /// How many namespaces there are beside the main one.
     pub fn dynamic_namespaces(&self) -> usize {
         self.namespaces

@@ -190,7 +190,7 @@ impl Recipient {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form)));
         self.while_polling(through).unwrap_or_else(|| {
-            let event = if self.connection.takes_deflate() { entry.deflated(forms) } else { entry.plain(forms) };
+            let event = entry.frames(forms, self.connection.takes_deflate());
             self.connection.send(self.namespace(), event, handover);
             true
         })

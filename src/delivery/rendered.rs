@@ -6,33 +6,97 @@ use std::num::NonZeroU64;
 
 use super::directory::Directory;
 use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
-use crate::log::Entry;
+use crate::log::{Draft, Entry, Prepared};
 use crate::wire::message::{Envelope, enveloped, named};
 use crate::wire::{Form, Forms, iso, packet};
+
+/// Entries from this many bytes of payload are prepared by their publisher.
+const LARGE: usize = 1_024;
+
+/// The frames of an entry in one form, plain or compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Variant {
+    forms: Forms,
+    deflated: bool,
+}
+
+impl Variant {
+    /// How many there are.
+    const COUNT: usize = 6;
+
+    fn index(self) -> usize {
+        let forms = match self.forms {
+            Forms::Named => 0,
+            Forms::Envelope => 2,
+            Forms::Both => 4,
+        };
+        forms + usize::from(self.deflated)
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        let forms = [Forms::Named, Forms::Envelope, Forms::Both];
+        forms.into_iter().flat_map(|forms| [false, true].map(|deflated| Self { forms, deflated }))
+    }
+
+    /// Its bit in a set of variants.
+    pub(super) fn bit(self) -> u8 {
+        1 << self.index()
+    }
+}
+
+/// Whether an entry is prepared before it is sequenced.
+pub fn is_large(draft: &Draft) -> bool {
+    draft.payload.get().len() >= LARGE
+}
+
+/// Builds the frames of an entry that its sockets will probably want, as they wanted those of the entry before it:
+/// the sequencer then has nothing to build and nothing to compress.
+pub fn prepare(directory: &Directory, entry: &Entry) -> Vec<Prepared> {
+    let namespaces = match entry.draft.audience.scope() {
+        Some(scope) => directory.namespaces_of(&scope.organization),
+        None => directory.namespaces(),
+    };
+    let mut prepared = Vec::new();
+    for adapter in namespaces {
+        let rendered = Rendered::new(entry, adapter.namespace(), directory);
+        let wanted = adapter.wanted();
+        for variant in Variant::all().filter(|variant| wanted & variant.bit() != 0) {
+            let frames = rendered.build(variant).frames;
+            prepared.push(Prepared::new(adapter.namespace(), variant.bit(), frames));
+        }
+    }
+    prepared
+}
+
+/// What was prepared of an entry and nobody wanted is not prepared of the next one.
+pub(super) fn forget_unused(directory: &Directory, entry: &Entry) {
+    for prepared in entry.take_prepared().iter().filter(|prepared| !prepared.is_used()) {
+        if let Some(adapter) = directory.namespace(&prepared.namespace) {
+            adapter.want(prepared.variant, false);
+        }
+    }
+}
 
 /// The texts and frames of an entry, built on first need.
 #[derive(Debug)]
 pub(super) struct Rendered<'a> {
     entry: &'a Entry,
     namespace: &'a str,
+    directory: &'a Directory,
     texts: [OnceCell<String>; 2],
-    plain: [OnceCell<Outgoing>; 3],
-    deflated: [OnceCell<Outgoing>; 3],
+    frames: [OnceCell<Outgoing>; Variant::COUNT],
     kind: Kind,
-    /// Smallest text that is compressed; none if nothing is.
-    compress_from: Option<usize>,
 }
 
 impl<'a> Rendered<'a> {
-    pub(super) fn new(entry: &'a Entry, namespace: &'a str, directory: &Directory) -> Self {
+    pub(super) fn new(entry: &'a Entry, namespace: &'a str, directory: &'a Directory) -> Self {
         Self {
             entry,
             namespace,
+            directory,
             texts: Default::default(),
-            plain: Default::default(),
-            deflated: Default::default(),
+            frames: Default::default(),
             kind: kind_of(entry, namespace, directory.keys()),
-            compress_from: directory.compress_from(),
         }
     }
 
@@ -45,23 +109,30 @@ impl<'a> Rendered<'a> {
         cell.get_or_init(|| build(self))
     }
 
-    /// The WebSocket frames of the forms, next to each other.
-    pub(super) fn plain(&self, forms: Forms) -> &Outgoing {
-        self.plain[index(forms)].get_or_init(|| self.build(forms, |_| false))
+    /// The WebSocket frames of the forms, next to each other; for connections that take compressed messages the
+    /// large ones are compressed, once for all.
+    pub(super) fn frames(&self, forms: Forms, deflated: bool) -> &Outgoing {
+        let variant = Variant { forms, deflated };
+        self.frames[variant.index()].get_or_init(|| {
+            if let Some(frames) = self.entry.prepared(self.namespace, variant.bit()) {
+                return Outgoing { frames, kind: self.kind };
+            }
+            if is_large(&self.entry.draft)
+                && let Some(adapter) = self.directory.namespace(self.namespace)
+            {
+                adapter.want(variant.bit(), true);
+            }
+            self.build(variant)
+        })
     }
 
-    /// The same for connections that take compressed messages: large ones are compressed, once for all.
-    pub(super) fn deflated(&self, forms: Forms) -> &Outgoing {
-        let large = |text: &str| self.compress_from.is_some_and(|least| text.len() >= least);
-        if !forms.list().iter().any(|form| large(self.text(*form))) {
-            return self.plain(forms);
-        }
-        self.deflated[index(forms)].get_or_init(|| self.build(forms, large))
-    }
-
-    fn build(&self, forms: Forms, deflate: impl Fn(&str) -> bool) -> Outgoing {
-        let build = |text: &str| if deflate(text) { deflated_text_frame(text) } else { text_frame(text) };
-        let frames = match forms.list() {
+    fn build(&self, variant: Variant) -> Outgoing {
+        let least = self.directory.compress_from().filter(|_| variant.deflated);
+        let build = |text: &str| match least {
+            Some(least) if text.len() >= least => deflated_text_frame(text),
+            _ => text_frame(text),
+        };
+        let frames = match variant.forms.list() {
             [form] => build(self.text(*form)),
             list => list.iter().flat_map(|form| build(self.text(*form))).collect(),
         };
@@ -111,13 +182,5 @@ fn kind_of(entry: &Entry, namespace: &str, keys: &RandomState) -> Kind {
         requires_ack: draft.ack.is_some(),
         entity,
         conflation: (draft.event.conflated && draft.ack.is_none()).then(conflation).and_then(NonZeroU64::new),
-    }
-}
-
-fn index(forms: Forms) -> usize {
-    match forms {
-        Forms::Named => 0,
-        Forms::Envelope => 1,
-        Forms::Both => 2,
     }
 }

@@ -11,15 +11,33 @@ use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer;
 use crate::config::Logging;
-use crate::delivery::Directory;
+use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Audience, Draft, Log, Position};
+use crate::log::{Audience, Draft, Entry, Log, Position};
 use crate::rooms::Id;
 use crate::stats::Counters;
 use crate::wire::WireError;
 
 /// Ack ids that socketioxide never uses: it counts up from 1.
 const FIRST_ACK_ID: u64 = 1 << 40;
+
+/// Entries from this many bytes of payload take too long to prepare for a thread that others wait for.
+const HUGE: usize = 64 * 1024;
+
+/// An entry that is being prepared; whatever happens, it is delivered.
+struct Preparing(Arc<Entry>);
+
+impl Preparing {
+    fn run(self, directory: &Directory) {
+        self.0.prepare(prepare(directory, &self.0));
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        self.0.prepare(Vec::new());
+    }
+}
 
 /// The hub of one server.
 #[derive(Debug)]
@@ -32,6 +50,7 @@ pub struct Hub {
     pub(super) directory: Arc<Directory>,
     pub(super) counters: Arc<Counters>,
     pub(super) logging: Logging,
+    tasks: TaskTracker,
     next_ack_id: AtomicU64,
     next_delivery: AtomicU64,
 }
@@ -67,6 +86,7 @@ impl Hub {
             directory,
             counters,
             logging,
+            tasks: tasks.clone(),
             next_ack_id: AtomicU64::new(FIRST_ACK_ID),
             next_delivery: AtomicU64::new(1),
         });
@@ -107,14 +127,29 @@ impl Hub {
         for shard in shards {
             let (report, reported) = oneshot::channel();
             reports.push(reported);
-            self.log.append(shard, draft.clone(), report);
+            self.prepare(self.log.append(shard, draft.clone(), report));
         }
-        let position = self.log.append(first, draft, report).position.clone();
+        let entry = self.log.append(first, draft, report);
+        let position = entry.position.clone();
+        self.prepare(entry);
         let mut recipients = 0;
         for reported in reports {
             recipients += reported.await.map_err(|_| WireError::Stopping)?;
         }
         Ok(Published { message_id, position, recipients, sent_at_ms })
+    }
+
+    /// Builds what is large of an entry here, and not where all entries of a shard have to pass.
+    fn prepare(&self, entry: Arc<Entry>) {
+        let size = if is_large(&entry.draft) { entry.draft.payload.get().len() } else { 0 };
+        match size {
+            0 => entry.prepare(Vec::new()),
+            1..HUGE => Preparing(entry).run(&self.directory),
+            _ => {
+                let directory = self.directory.clone();
+                self.tasks.spawn_blocking(move || Preparing(entry).run(&directory));
+            }
+        }
     }
 
     /// The position of the newest entry of an organization.

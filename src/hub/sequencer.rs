@@ -20,6 +20,10 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken
             () = stopping.cancelled() => return,
         }
         for entry in hub.log.since(shard, offset, PAGE).entries {
+            tokio::select! {
+                () = entry.ready() => {}
+                () = stopping.cancelled() => return,
+            }
             offset = entry.position.offset;
             deliver_one(&hub, shard, &entry);
             hub.log.delivered(shard, offset);

@@ -1,10 +1,12 @@
 //! Entries: what was published, to whom, and how.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
+use tokio::sync::{SetOnce, oneshot};
 
 use super::position::Position;
 use crate::events::{ChannelMask, EventSpec, Facts, Priority};
@@ -80,12 +82,72 @@ pub struct Entry {
     /// What it is.
     pub draft: Draft,
     report: Mutex<Option<oneshot::Sender<usize>>>,
+    prepared: Mutex<Vec<Prepared>>,
+    ready: SetOnce<()>,
+}
+
+/// Frames of an entry that were built before it was sequenced.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Path of the namespace they are for.
+    pub namespace: Box<str>,
+    /// Which of the forms they are, as whoever built them tells them apart.
+    pub variant: u8,
+    frames: Bytes,
+    used: AtomicBool,
+}
+
+impl Prepared {
+    /// Frames that nobody has used yet.
+    pub fn new(namespace: &str, variant: u8, frames: Bytes) -> Self {
+        Self { namespace: namespace.into(), variant, frames, used: AtomicBool::new(false) }
+    }
+
+    /// The frames, which are used from here on.
+    fn take(&self) -> Bytes {
+        self.used.store(true, Ordering::Relaxed);
+        self.frames.clone()
+    }
+
+    /// Whether they were used.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
 }
 
 impl Entry {
     /// An entry whose delivery is reported to `report`.
     pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<usize>) -> Self {
-        Self { position, draft, report: Mutex::new(Some(report)) }
+        Self { position, draft, report: Mutex::new(Some(report)), prepared: Mutex::default(), ready: SetOnce::new() }
+    }
+
+    /// Says that the entry may be delivered, with what was built of it; once.
+    pub fn prepare(&self, prepared: Vec<Prepared>) {
+        if !prepared.is_empty() {
+            *self.lock_prepared() = prepared;
+        }
+        self.ready.set(()).ok();
+    }
+
+    /// Waits until the entry may be delivered.
+    pub async fn ready(&self) {
+        self.ready.wait().await;
+    }
+
+    /// The frames that were built of it for a namespace, if they were.
+    pub fn prepared(&self, namespace: &str, variant: u8) -> Option<Bytes> {
+        let prepared = self.lock_prepared();
+        let fits = |prepared: &&Prepared| *prepared.namespace == *namespace && prepared.variant == variant;
+        prepared.iter().find(fits).map(Prepared::take)
+    }
+
+    /// Takes what was built of it away: it is delivered, and the log keeps what was published.
+    pub fn take_prepared(&self) -> Vec<Prepared> {
+        std::mem::take(&mut *self.lock_prepared())
+    }
+
+    fn lock_prepared(&self) -> MutexGuard<'_, Vec<Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells whoever published the entry how many sockets it was handed to.

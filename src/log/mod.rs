@@ -8,6 +8,6 @@ mod entry;
 mod memory;
 mod position;
 
-pub use entry::{Audience, Draft, Entry, Targets};
+pub use entry::{Audience, Draft, Entry, Prepared, Targets};
 pub use memory::{Batch, Log};
 pub use position::Position;

@@ -110,3 +110,35 @@ async fn the_switch_to_websocket_loses_and_reorders_nothing() {
         assert_eq!(numbers, (0..60).map(|n| json!(n)).collect::<Vec<_>>());
     }
 }
+
+/// Large events are prepared by their publishers, at the same time; the log still says which comes first.
+#[tokio::test]
+async fn large_and_small_events_of_several_publishers_arrive_in_the_order_of_the_log() {
+    const PUBLISHERS: usize = 4;
+    const EVENTS: usize = 30;
+    let server = TestServer::start(|_| {}).await;
+    let mut clients = Vec::new();
+    for transport in [Transport::WebSocket, Transport::Polling] {
+        let options = ConnectOptions { forms: Some(Forms::Envelope), ..ConnectOptions::named() };
+        clients.push(server.connect_with(options.transport(transport)).await.authenticate("org-1").await);
+    }
+    let publish = |publisher: usize| {
+        let server = &server;
+        async move {
+            for n in 0..EVENTS {
+                let pad = "x".repeat([1, 2_000, 200_000][(publisher + n) % 3]);
+                server.broadcast("kpi:computed", json!({ "pad": pad }), json!({ "organization_id": "org-1" })).await;
+            }
+        }
+    };
+    tokio::join!(publish(0), publish(1), publish(2), publish(3));
+    for client in &mut clients {
+        let offset = |event: &crate::kit::Event| {
+            let position = event.payload()["position"].as_str().expect("a position").to_owned();
+            position.rsplit('.').next().and_then(|offset| offset.parse::<u64>().ok()).expect("an offset")
+        };
+        let offsets: Vec<u64> = client.drain(&server).await.iter().map(offset).collect();
+        assert_eq!(offsets.len(), PUBLISHERS * EVENTS);
+        assert!(offsets.is_sorted(), "{offsets:?}");
+    }
+}
