@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kit::{Client, ConnectOptions, Kind, Reply, TestServer, Transport};
+use crate::kit::{Call, Client, ConnectOptions, Kind, Protocol, Reply, TestServer, Transport};
 
 /// Asserts that the request is refused as invalid in its ack and as an event, and that the socket stays.
 async fn assert_invalid(agent: &mut Client, event: &str, args: &[Value]) {
@@ -305,9 +305,41 @@ async fn odd_requests_to_the_door_are_refused() {
         "EIO=4&transport=polling&sid=%00%FF",
         "EIO=4&transport=websocket",
     ] {
-        let call = crate::kit::Call::get(&server.url(&format!("/ws/?{query}")));
+        let call = Call::get(&server.url(&format!("/ws/?{query}")));
         let reply = tokio::time::timeout(Duration::from_secs(10), server.request(call)).await.expect("an answer");
         assert!((400..500).contains(&reply.status), "{query}: {} {}", reply.status, reply.text);
     }
     server.count("nothing remains", |census| census.connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_length_that_does_not_fit_its_payload_is_refused() {
+    let server = TestServer::start(|_| {}).await;
+    let mut bystander = server.agent("org-1").await;
+    let options = ConnectOptions { protocol: Protocol::V3, ..ConnectOptions::named() }.transport(Transport::Polling);
+    let mut client = server.connect_with(options).await.authenticate("org-1").await;
+    let url = server.url(&format!("/ws/?EIO=3&transport=polling&sid={}", client.wire.sid()));
+    // Lengths count UTF-16 units: the first cuts a character.
+    for payload in ["2:4\u{1F600}x", "1:", "3:42", "-1:4", "x:4", "4", ":", "18446744073709551616:4", "1:6:"] {
+        let call = server.request(Call::post(&url).text(payload));
+        let reply = tokio::time::timeout(Duration::from_secs(10), call).await.expect("an answer");
+        assert_eq!(reply.status, 400, "{payload:?}: {}", reply.text);
+        client.settle().await;
+    }
+    bystander.settle().await;
+}
+
+#[tokio::test]
+async fn a_request_of_another_version_than_its_session_is_refused() {
+    let server = TestServer::start(|_| {}).await;
+    for (protocol, other) in [(Protocol::V3, 4), (Protocol::V4, 3)] {
+        let options = ConnectOptions { protocol, ..ConnectOptions::named() }.transport(Transport::Polling);
+        let mut client = server.connect_with(options).await.authenticate("org-1").await;
+        let url = server.url(&format!("/ws/?EIO={other}&transport=polling&sid={}", client.wire.sid()));
+        for call in [Call::get(&url), Call::post(&url).text("1:6"), Call::post(&url).text("2:4\u{1F600}x")] {
+            let reply = tokio::time::timeout(Duration::from_secs(10), server.request(call)).await.expect("an answer");
+            assert_eq!(reply.status, 400, "{protocol:?}: {}", reply.text);
+        }
+        client.settle().await;
+    }
 }

@@ -10,6 +10,7 @@
 mod acks;
 mod api_keys;
 mod authenticate;
+mod backlog;
 mod bad_input;
 mod cli;
 mod delivery;
@@ -25,3 +26,4 @@ mod property;
 mod shutdown;
 mod stall;
 mod subscribe;
+mod upgrade;

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestCaseError};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::kit::{Client, ConnectOptions, Forms, TestServer, Transport};
 
@@ -73,6 +75,8 @@ struct Socket {
     organization: &'static str,
     user: &'static str,
     transport: Transport,
+    /// On polling: the publication during which it goes over to a WebSocket.
+    goes_over: Option<usize>,
     forms: Forms,
     place: Place,
 }
@@ -254,10 +258,8 @@ async fn enter(server: &TestServer, socket: &Socket) -> Client {
     }
 }
 
-fn target(publication: &Publication, clients: &[Client]) -> Value {
-    let ids = |places: &[usize]| -> Vec<&str> {
-        places.iter().map(|place| clients[place % clients.len()].socket_id.as_str()).collect()
-    };
+fn target(publication: &Publication, ids: &[String]) -> Value {
+    let ids = |places: &[usize]| -> Vec<&str> { places.iter().map(|place| ids[place % ids.len()].as_str()).collect() };
     let mut target = match &publication.audience {
         Audience::Everyone => json!({}),
         Audience::Scope { organization, scope } => scope.on(json!({ "organization_id": organization })),
@@ -296,11 +298,29 @@ async fn check(sockets: Vec<Socket>, publications: Vec<Publication>) -> Result<(
     for socket in &sockets {
         clients.push(enter(&server, socket).await);
     }
-    for (number, publication) in publications.iter().enumerate() {
-        let answer = server.broadcast(publication.event.0, json!({ "n": number }), target(publication, &clients)).await;
-        let count = (0..sockets.len()).filter(|place| must_receive(publication, *place, &sockets)).count();
-        prop_assert_eq!(&answer["recipients_count"], &json!(count), "publication {}: {:?}", number, publication);
-    }
+    let ids: Vec<String> = clients.iter().map(|client| client.socket_id.clone()).collect();
+    let (begin, begun) = watch::channel(0);
+    let publishing = async {
+        for (number, publication) in publications.iter().enumerate() {
+            begin.send_replace(number);
+            let answer = server.broadcast(publication.event.0, json!({ "n": number }), target(publication, &ids)).await;
+            let count = (0..sockets.len()).filter(|place| must_receive(publication, *place, &sockets)).count();
+            prop_assert_eq!(&answer["recipients_count"], &json!(count), "publication {}: {:?}", number, publication);
+        }
+        begin.send_replace(usize::MAX);
+        Ok(())
+    };
+    let going_over = sockets.iter().zip(&mut clients).map(|(socket, client)| {
+        let (goes_over, mut begun) = (socket.goes_over, begun.clone());
+        async move {
+            if let Some(number) = goes_over {
+                begun.wait_for(|begun| *begun >= number).await.expect("a publisher");
+                client.wire.upgrade().await;
+            }
+        }
+    });
+    let (published, _) = tokio::join!(publishing, join_all(going_over));
+    published?;
     let mut wrong = BTreeMap::new();
     for (place, client) in clients.iter_mut().enumerate() {
         let events = client.drain(&server).await;
@@ -347,10 +367,21 @@ fn sockets() -> impl Strategy<Value = Socket> {
         3 => steps().prop_map(|steps| Place::Main { steps }),
         1 => scopes().prop_map(|scope| Place::Namespace { scope }),
     ];
-    let transport = select(vec![Transport::WebSocket, Transport::Polling, Transport::Upgrade]);
+    let transport = prop_oneof![
+        select(vec![Transport::WebSocket, Transport::Polling, Transport::Upgrade])
+            .prop_map(|transport| (transport, None)),
+        (0..16usize).prop_map(|during| (Transport::Polling, Some(during))),
+    ];
     let forms = select(vec![Forms::Named, Forms::Envelope, Forms::Both]);
     (select(&ORGANIZATIONS[..]), select(&USERS[..]), transport, forms, place).prop_map(
-        |(organization, user, transport, forms, place)| Socket { organization, user, transport, forms, place },
+        |(organization, user, (transport, goes_over), forms, place)| Socket {
+            organization,
+            user,
+            transport,
+            goes_over,
+            forms,
+            place,
+        },
     )
 }
 

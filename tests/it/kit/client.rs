@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 use serde_json::{Value, json};
 
 use super::{
-    DEADLINE, Reply, TestServer, Wire,
+    DEADLINE, Endpoint, Protocol, Reply, TestServer, Wire,
     packet::{self, Event, Kind, Packet},
     wire::Incoming,
 };
@@ -21,6 +21,9 @@ pub struct ConnectOptions {
     pub transport: Transport,
     /// The forms of an event it asks for, in the query.
     pub forms: Option<Forms>,
+    pub protocol: Protocol,
+    /// Bytes that the kernel keeps for a reader; few make a slow reader felt early.
+    pub receive_buffer: Option<u32>,
 }
 
 impl Default for ConnectOptions {
@@ -33,6 +36,8 @@ impl Default for ConnectOptions {
             headers: Vec::new(),
             transport: Transport::WebSocket,
             forms: None,
+            protocol: Protocol::V4,
+            receive_buffer: None,
         }
     }
 }
@@ -130,6 +135,7 @@ pub struct Client {
     pub user: String,
     pub organization: String,
     pub forms: Forms,
+    protocol: Protocol,
     seen: VecDeque<Packet>,
     next_ack: u64,
     closure: Option<Closure>,
@@ -160,10 +166,11 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let headers = options.headers.clone();
+        let (headers, protocol, receive_buffer) = (options.headers.clone(), options.protocol, options.receive_buffer);
+        let endpoint = Endpoint { url, headers, protocol, receive_buffer };
         let wire = match options.transport {
-            Transport::WebSocket => Wire::websocket(url, headers).await?,
-            Transport::Polling | Transport::Upgrade => Wire::polling(url, headers).await?,
+            Transport::WebSocket => Wire::websocket(endpoint).await?,
+            Transport::Polling | Transport::Upgrade => Wire::polling(endpoint).await?,
         };
         Ok(Self {
             wire,
@@ -173,6 +180,7 @@ impl Client {
             user: String::new(),
             organization: String::new(),
             forms: options.forms.unwrap_or(Forms::Both),
+            protocol,
             seen: VecDeque::new(),
             next_ack: 0,
             closure: None,
@@ -182,7 +190,10 @@ impl Client {
 
     /// Enters a namespace; from here on the client speaks for its socket there.
     pub async fn enter(&mut self, namespace: &str, auth: Option<&Value>) -> Result<(), Refused> {
-        self.wire.send(packet::connect(namespace, auth));
+        // A client of version 3 is in the main namespace without asking.
+        if self.protocol == Protocol::V4 || namespace != "/" {
+            self.wire.send(packet::connect(namespace, auth));
+        }
         self.namespace = namespace.into();
         let answer = self.take_until_closed(|packet| {
             packet.namespace == namespace && matches!(packet.kind, Kind::Connect | Kind::ConnectError)
@@ -191,7 +202,11 @@ impl Client {
         if packet.kind == Kind::ConnectError {
             return Err(Refused::Connect(packet.data));
         }
-        self.socket_id = packet.data["sid"].as_str().expect("CONNECT carries a sid").into();
+        let id = match self.protocol {
+            Protocol::V3 => self.next_named("connected").await.payload()["socket_id"].clone(),
+            Protocol::V4 => packet.data["sid"].clone(),
+        };
+        self.socket_id = id.as_str().expect("a socket is told its id").into();
         self.connected = packet.data;
         if let Some(auth) = auth {
             self.user = auth["user_id"].as_str().unwrap_or_default().into();

@@ -6,7 +6,10 @@
 
 mod call;
 mod client;
+mod endpoint;
 mod packet;
+mod polling;
+mod probe;
 mod server;
 mod shape;
 mod wire;
@@ -15,7 +18,9 @@ use std::{sync::OnceLock, time::Duration};
 
 pub use call::{Call, Reply};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
+pub use endpoint::{Endpoint, Protocol};
 pub use packet::{Event, Kind};
+pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
 pub use wire::Wire;
