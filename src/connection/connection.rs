@@ -195,6 +195,11 @@ impl Connection {
         (self.route() == Route::Polling).then(send)
     }
 
+    /// Number of the socket with this public id, by which it is sent to.
+    pub fn number_of(&self, id: &PublicId) -> u32 {
+        self.lock().number_of(id)
+    }
+
     /// socketioxide has let a namespace in, which can be sent to from here on.
     pub fn arrive(&self, namespace: &str) {
         self.lock().arrive(namespace);

@@ -101,7 +101,9 @@ pub(super) struct Outbox {
     /// Taken out for a write that did not take them; the first may be half written.
     resume: VecDeque<Bytes>,
     control: VecDeque<Bytes>,
-    /// Made for the first event, and given back by a heartbeat that finds it empty.
+    /// The only event that waits, and the number of its socket: a client that keeps up needs no lanes.
+    single: Option<(u32, Outgoing)>,
+    /// Made when several wait, and given back by a heartbeat that finds it empty.
     events: Option<Box<Lanes>>,
 }
 
@@ -122,6 +124,7 @@ impl Outbox {
             waiting: 0,
             resume: VecDeque::new(),
             control: VecDeque::new(),
+            single: None,
             events: None,
         }
     }
@@ -148,20 +151,25 @@ impl Outbox {
         }
     }
 
-    /// An event of a namespace; kept back until its CONNECT reply is out, dropped when it has left.
-    pub(super) fn push_event(&mut self, namespace: &str, event: Outgoing, lost: &mut Vec<Lost>) {
-        let Some(member) = self.members.iter_mut().find(|member| &*member.namespace == namespace) else { return };
+    /// An event for a socket; kept back until its CONNECT reply is out, dropped when it has left.
+    pub(super) fn push_event(&mut self, socket: u32, event: &Outgoing, lost: &mut Vec<Lost>) {
+        let Some(member) = self.members.iter_mut().find(|member| member.number == socket) else { return };
         if member.is_early() {
             self.waiting += event.frames.len();
-            member.early.push(Early::Event(event));
+            member.early.push(Early::Event(event.clone()));
         } else {
-            let socket = member.number;
-            self.queue_event(socket, event, lost);
+            self.queue_event(socket, event.clone(), lost);
         }
     }
 
     fn queue_event(&mut self, socket: u32, event: Outgoing, lost: &mut Vec<Lost>) {
         let pressed = self.waiting() > self.soft_limit;
+        let alone = self.single.is_none() && self.events.as_ref().is_none_or(|events| events.is_empty());
+        if alone && !pressed {
+            self.waiting += event.frames.len();
+            self.single = Some((socket, event));
+            return;
+        }
         lost.extend(self.lanes().push(socket, event, pressed));
         while pressed
             && self.waiting() > self.soft_limit
@@ -172,7 +180,12 @@ impl Outbox {
     }
 
     fn lanes(&mut self) -> &mut Lanes {
-        self.events.get_or_insert_with(|| Box::new(Lanes::new()))
+        let lanes = self.events.get_or_insert_with(|| Box::new(Lanes::new()));
+        if let Some((socket, event)) = self.single.take() {
+            self.waiting -= event.frames.len();
+            lanes.push(socket, event, false);
+        }
+        lanes
     }
 
     /// A namespace that is about to be let in under this id.
@@ -193,6 +206,11 @@ impl Outbox {
         });
     }
 
+    /// Number of the socket with this id; 0, which none has, if it is not there.
+    pub(super) fn number_of(&self, id: &PublicId) -> u32 {
+        self.members.iter().find(|member| member.id == *id).map_or(0, |member| member.number)
+    }
+
     /// socketioxide has let a namespace in.
     pub(super) fn arrive(&mut self, namespace: &str) {
         for member in self.members.iter_mut().filter(|member| &*member.namespace == namespace) {
@@ -211,8 +229,8 @@ impl Outbox {
     fn remove(&mut self, index: usize) {
         let member = self.members.remove(index);
         self.waiting -= member.early.iter().map(Early::len).sum::<usize>();
-        if let Some(events) = &mut self.events {
-            events.forget(member.number);
+        if self.single.is_some() || self.events.is_some() {
+            self.lanes().forget(member.number);
         }
     }
 
@@ -346,6 +364,8 @@ impl Outbox {
         while batch.len() < BATCH && bytes < BATCH_BYTES {
             let frame = if let Some(frame) = self.resume.pop_front().or_else(|| self.control.pop_front()) {
                 frame
+            } else if let Some((_, event)) = self.single.take() {
+                event.frames
             } else if let Some(frame) = self.events.as_mut().and_then(|events| events.pop()) {
                 self.waiting += frame.len();
                 frame
@@ -389,6 +409,7 @@ impl Outbox {
         self.blocked_since = None;
         self.resume = VecDeque::new();
         self.control = VecDeque::new();
+        self.single = None;
         self.events = None;
         for member in &mut self.members {
             member.early = Vec::new();
@@ -418,7 +439,8 @@ mod tests {
 
     fn push(outbox: &mut Outbox, text: &'static str) {
         let kind = Kind { event: 0, priority: Priority::Medium, requires_ack: false, entity: 1, conflation: None };
-        outbox.push_event("/", Outgoing { frames: text.into(), kind }, &mut Vec::new());
+        let socket = outbox.members.first().map_or(0, |member| member.number);
+        outbox.push_event(socket, &Outgoing { frames: text.into(), kind }, &mut Vec::new());
     }
 
     #[test]

@@ -27,10 +27,10 @@ thread_local! {
 }
 
 impl Connection {
-    /// Queues an event of a namespace and has it written soon, by a flusher.
-    pub fn send(self: &Arc<Self>, namespace: &str, event: &Outgoing, handover: &mut Handover) {
+    /// Queues an event for a socket of this number and has it written soon, by a flusher.
+    pub fn send(self: &Arc<Self>, socket: u32, event: &Outgoing, handover: &mut Handover) {
         let mut lost = Vec::new();
-        if self.queue(|outbox| outbox.push_event(namespace, event.clone(), &mut lost)) {
+        if self.queue(|outbox| outbox.push_event(socket, event, &mut lost)) {
             handover.add(self);
         }
         self.count(&lost);

@@ -11,7 +11,7 @@ use super::rendered::{Rendered, forget_unused};
 use crate::connection::Handover;
 use crate::log::{Audience, Entry, Targets};
 use crate::rooms::{Id, Scope, channel_room, implicit_room, namespace_of, scope_room, user_room};
-use crate::wire::PublicId;
+use crate::wire::{Forms, PublicId};
 
 /// What came of a delivery.
 #[derive(Debug, Default)]
@@ -39,6 +39,13 @@ pub fn deliver(directory: &Directory, entry: &Entry, delivery: u64, mine: impl F
     round.delivered
 }
 
+/// A room whose members an entry may be for.
+struct Room {
+    name: String,
+    /// Whether it is for all of them that filter nothing out.
+    decides: bool,
+}
+
 /// One entry on its way.
 struct Round<'a> {
     entry: &'a Entry,
@@ -53,16 +60,17 @@ impl Round<'_> {
         let directory = self.directory;
         let draft = &self.entry.draft;
         if draft.event.down {
-            let room = scope_room(scope);
+            let rooms = [Room { name: scope_room(scope), decides: draft.channels == draft.event.channels }];
             for adapter in directory.namespaces_of(&scope.organization) {
-                self.room(&adapter, std::slice::from_ref(&room), |interest| interest.listens(draft));
+                self.room(&adapter, &rooms, |interest| interest.listens(draft));
             }
         }
         let containing = scope.containing();
-        let mut rooms: Vec<String> = Vec::with_capacity(containing.len() * 3);
+        let mut rooms: Vec<Room> = Vec::with_capacity(containing.len() * 3);
         for outer in &containing {
-            rooms.extend(directory.catalogue().names(draft.channels).map(|channel| channel_room(channel, outer)));
-            rooms.push(implicit_room(outer));
+            let channels = directory.catalogue().names(draft.channels);
+            rooms.extend(channels.map(|channel| Room { name: channel_room(channel, outer), decides: true }));
+            rooms.push(Room { name: implicit_room(outer), decides: false });
         }
         // A socket's subscriptions lie within its namespace's scope, so only namespaces that contain the entry's can match.
         let main = directory.namespace("/");
@@ -75,12 +83,13 @@ impl Round<'_> {
     fn targets(&mut self, scope: &Scope, targets: &Targets) {
         let directory = self.directory;
         let belongs = |interest: &Interest| interest.belongs_to(scope);
-        let mut rooms: Vec<String> = targets.users.iter().map(|user| user_room(&scope.organization, user)).collect();
+        let users = targets.users.iter().map(|user| user_room(&scope.organization, user));
+        let listed = targets.rooms.iter().filter(|room| !room.starts_with("implicit:")).cloned();
+        let rooms: Vec<Room> = users.chain(listed).map(|name| Room { name, decides: false }).collect();
         let mut named: Vec<Arc<Recipient>> = Vec::new();
         for id in targets.sockets.iter().chain(&targets.rooms) {
             named.extend(directory.recipient(id));
         }
-        rooms.extend(targets.rooms.iter().filter(|room| !room.starts_with("implicit:")).cloned());
         for adapter in directory.namespaces_of(&scope.organization) {
             self.room(&adapter, &rooms, belongs);
         }
@@ -98,13 +107,27 @@ impl Round<'_> {
         }
     }
 
-    fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[String], wants: impl Fn(&Interest) -> bool) {
+    fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[Room], wants: impl Fn(&Interest) -> bool) {
         let rendered = Rendered::new(self.entry, adapter.namespace(), self.directory);
+        let draft = &self.entry.draft;
+        let simple = draft.ack.is_none() && draft.except.is_empty();
         for room in rooms {
-            let members = adapter.rooms().members(room);
-            for recipient in members {
+            let decides = room.decides && simple;
+            let mut others = Vec::new();
+            adapter.rooms().each(&room.name, |recipient| match recipient.unfiltered() {
+                // What it wants need not be looked at, which in a large room is most of the work.
+                Some(forms) if decides => self.pass(&rendered, recipient, forms),
+                _ => others.push(recipient.clone()),
+            });
+            for recipient in others {
                 self.offer(&rendered, &recipient, &wants);
             }
+        }
+    }
+
+    fn pass(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, forms: Forms) {
+        if recipient.mark(self.delivery) && recipient.send(rendered, forms, &mut self.handover) {
+            self.delivered.recipients += 1;
         }
     }
 

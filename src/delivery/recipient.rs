@@ -1,7 +1,7 @@
 //! One socket, as delivery sees it.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
@@ -30,6 +30,10 @@ pub struct Recipient {
     /// The delivery that reached it last, so that one with several matching rooms reaches it once.
     seen: AtomicU64,
     sent: AtomicU64,
+    /// Number of its socket on the connection.
+    socket: u32,
+    /// The forms it wants if it filters nothing out, as a number from 1; else 0.
+    unfiltered: AtomicU8,
 }
 
 /// What a socket wants, and the rooms that follow from that.
@@ -52,6 +56,15 @@ impl Deref for Reading<'_> {
     }
 }
 
+fn unfiltered(interest: &Interest) -> u8 {
+    match interest.forms {
+        _ if interest.subscriptions.iter().any(|subscription| subscription.filters.is_some()) => 0,
+        Forms::Named => 1,
+        Forms::Envelope => 2,
+        Forms::Both => 3,
+    }
+}
+
 impl Recipient {
     /// A socket that has just been let in.
     pub fn new(
@@ -62,6 +75,8 @@ impl Recipient {
         interest: Interest,
     ) -> Self {
         Self {
+            socket: connection.number_of(&id),
+            unfiltered: AtomicU8::new(unfiltered(&interest)),
             id,
             sid,
             connection,
@@ -86,6 +101,7 @@ impl Recipient {
     pub fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut Interest) -> T) -> T {
         let mut wants = self.write_wants();
         let result = change(&mut wants.interest);
+        self.unfiltered.store(unfiltered(&wants.interest), Ordering::Relaxed);
         if let Some(before) = wants.rooms.take() {
             wants.rooms =
                 Some(self.rooms.move_between(self, before.into_vec(), &wants.interest.rooms(self.rooms.catalogue())));
@@ -95,7 +111,19 @@ impl Recipient {
 
     /// Changes the forms it wants events in.
     pub fn set_forms(&self, forms: Forms) {
-        self.write_wants().interest.forms = forms;
+        let mut wants = self.write_wants();
+        wants.interest.forms = forms;
+        self.unfiltered.store(unfiltered(&wants.interest), Ordering::Relaxed);
+    }
+
+    /// The forms it wants, if it filters nothing out.
+    pub(super) fn unfiltered(&self) -> Option<Forms> {
+        match self.unfiltered.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(Forms::Named),
+            2 => Some(Forms::Envelope),
+            _ => Some(Forms::Both),
+        }
     }
 
     /// It is let in, and goes into its rooms.
@@ -191,7 +219,7 @@ impl Recipient {
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form)));
         self.while_polling(through).unwrap_or_else(|| {
             let event = entry.frames(forms, self.connection.takes_deflate());
-            self.connection.send(self.namespace(), event, handover);
+            self.connection.send(self.socket, event, handover);
             true
         })
     }

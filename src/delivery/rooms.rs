@@ -46,11 +46,12 @@ impl Rooms {
         }
     }
 
-    pub(super) fn members(&self, room: &str) -> Vec<Arc<Recipient>> {
+    /// Every member of a room; `visit` must not look at what a recipient wants, which is locked first.
+    pub(super) fn each(&self, room: &str, visit: impl FnMut(&Arc<Recipient>)) {
         match self.0.get(room).map(|room| &room.members) {
-            None => Vec::new(),
-            Some(Members::One(recipient)) => vec![recipient.clone()],
-            Some(Members::Many(members)) => members.values().cloned().collect(),
+            None => {}
+            Some(Members::One(recipient)) => std::iter::once(recipient).for_each(visit),
+            Some(Members::Many(members)) => members.values().for_each(visit),
         }
     }
 
