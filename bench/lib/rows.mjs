@@ -132,7 +132,7 @@ export const ROWS = [
     title: "the same with 100 clients that stop reading",
     servers: ["tiercast"],
     rounds: 1,
-    // More than the bytes that may wait for one connection, so that each of them must be cut.
+    // Long enough for those that stop reading to be cut while the others still receive.
     load: { clients: 1000, size: 4096, stalled: 100 },
     events: { default: 2500 },
     measures: [

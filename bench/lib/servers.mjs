@@ -54,7 +54,8 @@ async function commandOf(server, port, folder, deflate) {
   }
 }
 
-// Limits that the load does not meet, and no line for each connection: the others have neither.
+// Limits that the load does not meet, and no line for each connection: the others have neither. Nothing is merged or
+// dropped for a slow reader either, so that every server delivers every event; one that stops reading is cut soon.
 function configOf(port) {
   return `[server]
 host = "127.0.0.1"
@@ -65,6 +66,11 @@ max_connections_total = 100000
 max_connections_per_org = 100000
 room_max_size = 100000
 rate_limit_messages_per_second = 100000
+
+[outbox]
+soft_limit_bytes = 8388608
+hard_limit_bytes = 8388608
+write_stall_timeout_ms = 1000
 
 [logging]
 level = "warn"
