@@ -3,6 +3,7 @@
 //! A connection that would block leaves its flusher, and comes back when the
 //! kernel can take more; one that stays blocked too long is cut.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,11 +21,16 @@ const CHUNK: usize = 32;
 pub(super) struct Flusher {
     list: Mutex<Vec<Arc<Connection>>>,
     added: Notify,
+    /// Connections handed to it since the start, and those of them written to.
+    handed: AtomicU64,
+    written: AtomicU64,
+    progress: Notify,
 }
 
 impl Flusher {
     /// Has a connection written to; whoever calls holds its right to be scheduled.
     pub(super) fn add(&self, connection: Arc<Connection>) {
+        self.handed.fetch_add(1, Ordering::Relaxed);
         let first = {
             let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
             list.push(connection);
@@ -37,6 +43,7 @@ impl Flusher {
 
     /// The same for many, in one go.
     fn add_all(&self, connections: &mut Vec<Arc<Connection>>) {
+        self.handed.fetch_add(connections.len() as u64, Ordering::Relaxed);
         let first = {
             let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
             let first = list.is_empty() && !connections.is_empty();
@@ -45,6 +52,18 @@ impl Flusher {
         };
         if first {
             self.added.notify_one();
+        }
+    }
+
+    /// Waits until every connection handed over before has been written to, as far as its client takes it.
+    pub(super) async fn catch_up(&self) {
+        let handed = self.handed.load(Ordering::Relaxed);
+        loop {
+            let progress = self.progress.notified();
+            if self.written.load(Ordering::Relaxed) >= handed {
+                return;
+            }
+            progress.await;
         }
     }
 
@@ -96,10 +115,13 @@ pub(super) async fn run(flusher: Arc<Flusher>, stopping: CancellationToken) {
         flusher.take(&mut connections);
         for (index, connection) in connections.drain(..).enumerate() {
             connection.flush();
+            flusher.written.fetch_add(1, Ordering::Relaxed);
             if index % CHUNK == CHUNK - 1 {
+                flusher.progress.notify_waiters();
                 tokio::task::yield_now().await;
             }
         }
+        flusher.progress.notify_waiters();
     }
 }
 

@@ -126,6 +126,13 @@ impl Plane {
         self.engine.set(engine).ok();
     }
 
+    /// Waits until what was sent before has been written, as far as the clients take it.
+    pub async fn catch_up(&self) {
+        for flusher in &self.flushers {
+            flusher.catch_up().await;
+        }
+    }
+
     /// Runs a task that shutdown waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);

@@ -11,6 +11,7 @@ use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer;
 use crate::config::Logging;
+use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
 use crate::log::{Audience, Draft, Entry, Log, Position};
@@ -47,6 +48,7 @@ pub struct Hub {
     /// Who acknowledged what.
     pub receipts: Receipts,
     pub(super) log: Log,
+    pub(super) plane: Arc<Plane>,
     pub(super) directory: Arc<Directory>,
     pub(super) counters: Arc<Counters>,
     pub(super) logging: Logging,
@@ -70,10 +72,12 @@ pub struct Published {
 
 impl Hub {
     /// A hub over a log; its sequencers end when `stopping` is cancelled.
+    #[expect(clippy::too_many_arguments, reason = "everything that a publication needs meets here")]
     pub fn start(
         catalogue: Arc<Catalogue>,
         log: Log,
         directory: Arc<Directory>,
+        plane: Arc<Plane>,
         counters: Arc<Counters>,
         logging: Logging,
         tasks: &TaskTracker,
@@ -83,6 +87,7 @@ impl Hub {
             catalogue,
             receipts: Receipts::default(),
             log,
+            plane,
             directory,
             counters,
             logging,

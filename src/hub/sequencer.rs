@@ -11,9 +11,16 @@ use crate::log::{Audience, Entry};
 /// Entries taken from the log at a time.
 const PAGE: usize = 256;
 
+/// Entries that are delivered before the writers have to catch up: enough for them to gather frames.
+const ENTRIES_AHEAD: usize = 512;
+
+/// Bytes of payload, likewise.
+const BYTES_AHEAD: usize = 256 * 1024;
+
 /// Delivers what is appended to a shard until `stopping` is cancelled.
 pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken) {
     let mut offset = 0;
+    let mut ahead = Ahead::default();
     loop {
         tokio::select! {
             () = hub.log.appended(shard, offset) => {}
@@ -27,9 +34,36 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken
             offset = entry.position.offset;
             deliver_one(&hub, shard, &entry);
             hub.log.delivered(shard, offset);
+            if ahead.is_too_far(&entry) {
+                tokio::select! {
+                    () = hub.plane.catch_up() => {}
+                    () = stopping.cancelled() => return,
+                }
+            }
             // A publication is a large fan-out: other tasks of this thread get their turn after each.
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// How far a sequencer is ahead of the writers. A publisher that does not pause would else fill the outboxes faster
+/// than any client can read, until they are cut; so it waits for its answer instead.
+#[derive(Debug, Default)]
+struct Ahead {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Counts an entry; true when the writers have to catch up before the next one.
+    fn is_too_far(&mut self, entry: &Entry) -> bool {
+        self.entries += 1;
+        self.bytes += entry.draft.payload.get().len();
+        let too_far = self.entries >= ENTRIES_AHEAD || self.bytes >= BYTES_AHEAD;
+        if too_far {
+            *self = Self::default();
+        }
+        too_far
     }
 }
 

@@ -80,10 +80,12 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(catalogue(&config));
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config)));
+        let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let hub = Hub::start(
             catalogue,
             Log::new(&config.log),
             directory.clone(),
+            plane.clone(),
             counters.clone(),
             config.logging.clone(),
             &tasks,
@@ -99,7 +101,6 @@ impl Server {
             tasks: tasks.clone(),
         };
         let sessions = Sessions::start(services, &stopping);
-        let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let engine = Engine::new(&config, &directory, &tasks);
         let intake = mount(&sessions, engine.io(), &directory);
         plane.attach(intake, Arc::new(engine.clone()));

@@ -20,8 +20,7 @@ fn masked(first: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let start = frame.len();
     frame[0] = first;
     frame[start - 4..].copy_from_slice(&mask);
-    frame.extend_from_slice(payload);
-    unmask(&mut frame[start..], mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
