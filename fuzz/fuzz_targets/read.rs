@@ -3,7 +3,7 @@
 use tiercast::connection::FrameReader;
 
 /// Largest message.
-pub const LIMIT: usize = 4_096;
+pub const LIMIT: usize = 1_024;
 
 /// Messages and control frames that came out, and how reading ended.
 pub type Outcome = (Vec<(u8, Vec<u8>)>, Result<(), u16>);
