@@ -234,6 +234,9 @@ pub struct Outbox {
     pub hard_limit_bytes: usize,
     /// How long a reader may take nothing before it is cut. Defaults to 15,000.
     pub write_stall_timeout_ms: u64,
+    /// Bytes that the kernel may take for one connection before anything waits in its outbox; Linux doubles it for
+    /// its own accounting. What it has taken cannot be overtaken. Defaults to 131,072 (128 KiB).
+    pub socket_buffer_bytes: usize,
     /// Packets that may wait for a client on polling. Defaults to 1,024.
     pub polling_queue_packets: usize,
 }
@@ -244,6 +247,7 @@ impl Default for Outbox {
             soft_limit_bytes: 1_048_576,
             hard_limit_bytes: 8_388_608,
             write_stall_timeout_ms: 15_000,
+            socket_buffer_bytes: 131_072,
             polling_queue_packets: 1_024,
         }
     }

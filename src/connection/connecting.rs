@@ -106,9 +106,22 @@ impl Connection {
         }
     }
 
-    /// The socket of a CONNECT is let in: what the client sent behind it may follow.
+    /// The socket of a CONNECT is let in, or refused: what the client sent behind it may follow.
     pub fn let_in(&self) {
         self.lock().let_in();
+        self.connected.notify_waiters();
+    }
+
+    /// Waits until the socket of a CONNECT that came by polling is let in or refused; false if that takes longer
+    /// than `patience`, so that the CONNECT is to be handed on again.
+    pub(super) async fn connected(&self, patience: Duration) -> bool {
+        let connected = self.connected.notified();
+        !self.lock().is_connecting() || tokio::time::timeout(patience, connected).await.is_ok()
+    }
+
+    /// A CONNECT that came by polling is handed to Engine.IO; its answer waits for a poll.
+    pub(super) fn begin_connect_polled(&self) {
+        self.lock().begin_connect_polled();
     }
 
     /// The refusal of a CONNECT goes out.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use bytes::Bytes;
 use socketioxide::socket::Sid;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::frame::{deflated_text_frame, text_frame};
 use super::outbox::Outbox;
@@ -55,9 +56,12 @@ pub struct Connection {
     pub(super) tcp: OnceLock<TcpStream>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
+    /// The socket of a CONNECT has been let in or refused.
+    pub(super) connected: Notify,
     pub(super) packets: Bucket,
     pub(super) connects: Bucket,
 }
+
 /// What Engine.IO keeps of a connection in its handshake, for longer than the connection may last.
 #[derive(Debug, Clone)]
 pub enum Handle {
@@ -106,6 +110,7 @@ impl Connection {
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),
+            connected: Notify::new(),
             packets: Bucket::default(),
             connects: Bucket::default(),
         }
@@ -243,8 +248,8 @@ impl Connection {
     }
 
     /// Whether the connection has been let into a namespace, and has not left it since.
-    pub fn is_open(&self, namespace: &str) -> bool {
-        self.lock().is_open(namespace)
+    pub fn is_inside(&self, namespace: &str) -> bool {
+        self.lock().is_inside(namespace)
     }
 
     /// The CONNECT reply of a namespace goes out: the public id that it shall carry.

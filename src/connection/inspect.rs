@@ -1,6 +1,5 @@
 //! What a client's packets may do before Engine.IO sees them, on either transport.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::connection::Connection;
@@ -60,14 +59,14 @@ pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
 fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
     if let Some(intake) = connection.plane().intake() {
         if !is_plain(head) {
-            let refusal = WireError::UnknownNamespace(head.namespace.chars().take(SHOWN).collect()).connect_error();
             // A name that nobody has typed is not sent back.
             if head.namespace.len() <= MAX_ECHO {
+                let refusal = unknown(head).connect_error();
                 connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
             }
             return Verdict::Drop;
         }
-        if connection.is_open(head.namespace) {
+        if connection.is_inside(head.namespace) {
             intake.clone().readmit(connection, head.namespace, head.body);
             return Verdict::Drop;
         }
@@ -84,6 +83,10 @@ fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
 /// its query as part of its name.
 fn is_plain(head: &packet::Head<'_>) -> bool {
     !head.has_query && head.namespace.len() <= MAX_NAMESPACE
+}
+
+fn unknown(head: &packet::Head<'_>) -> WireError {
+    WireError::UnknownNamespace(head.namespace.chars().take(SHOWN).collect())
 }
 
 /// An event whose name socketioxide cannot read, which would end the connection, without its name.
@@ -103,67 +106,8 @@ fn acknowledge(head: &packet::Head<'_>, connection: &Connection) -> bool {
     true
 }
 
-/// Looks through the packets of a polling request, as the reader of a WebSocket does; what is left
-/// of them if something changed.
-pub fn inspect_payload(body: &str, connection: &Arc<Connection>) -> Option<String> {
-    let mut changed = false;
-    let mut left: Vec<Cow<'_, str>> = Vec::new();
-    for message in body.split('\u{1e}') {
-        match inspect_polled(message, connection) {
-            Verdict::Pass | Verdict::Connect => left.push(message.into()),
-            Verdict::Drop => changed = true,
-            Verdict::Replace(instead) => {
-                changed = true;
-                left.push(instead.into());
-            }
-        }
-    }
-    changed.then(|| left.join("\u{1e}"))
-}
-
-/// Checks a payload of protocol version 3, `<length>:<message>…`, and tells of the shared acks in it; they stay,
-/// since socketioxide does not know them either. False if a length does not fit, which Engine.IO's own decoder
-/// would puzzle over for ever.
-pub fn inspect_payload_v3(body: &str, connection: &Connection) -> bool {
-    for message in messages_v3(body) {
-        let Some(message) = message else { return false };
-        if let Some(head) = message.strip_prefix('4').and_then(packet::parse)
-            && head.kind == Kind::Ack
-        {
-            acknowledge(&head, connection);
-        }
-    }
-    true
-}
-
-/// The messages of a payload of protocol version 3; none where a length does not fit.
-pub fn messages_v3(mut body: &str) -> impl Iterator<Item = Option<&str>> {
-    std::iter::from_fn(move || {
-        if body.is_empty() {
-            return None;
-        }
-        let message = body.split_once(':').and_then(|(length, rest)| {
-            let message = first_units(rest, length.parse().ok()?)?;
-            Some((message, &rest[message.len()..]))
-        });
-        body = message.map_or("", |(_, rest)| rest);
-        Some(message.map(|(message, _)| message))
-    })
-}
-
-/// The first so many UTF-16 code units of a text, as JavaScript counts; none if a character would be cut.
-fn first_units(text: &str, units: usize) -> Option<&str> {
-    let mut left = units;
-    for (index, char) in text.char_indices() {
-        if left == 0 {
-            return Some(&text[..index]);
-        }
-        left = left.checked_sub(char.len_utf16())?;
-    }
-    (left == 0).then_some(text)
-}
-
-fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
+/// Looks at a packet that came by polling.
+pub(super) fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
     let Some(head) = message.strip_prefix('4').and_then(packet::parse) else { return Verdict::Pass };
     match head.kind {
         Kind::Connect => connect_polled(&head, connection),
@@ -180,10 +124,14 @@ fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
 fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
     let Some(intake) = connection.plane().intake() else { return Verdict::Pass };
     if !is_plain(head) {
+        // A name that nobody has typed is not sent back.
+        if head.namespace.len() <= MAX_ECHO {
+            intake.refuse(connection, head.namespace, &unknown(head));
+        }
         return Verdict::Drop;
     }
     let refusal = if connection.plane().takes_connect(connection) {
-        if connection.is_open(head.namespace) {
+        if connection.is_inside(head.namespace) {
             intake.clone().readmit(connection, head.namespace, head.body);
             return Verdict::Drop;
         }
@@ -194,20 +142,10 @@ fn connect_polled(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verd
     // A client in no namespace is told by socketioxide, whose middleware refuses for the same reason.
     match refusal {
         Some(refusal) if intake.refuse(connection, head.namespace, &refusal) => Verdict::Drop,
-        _ => Verdict::Pass,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_count_as_javascript_does_and_never_cut_a_character() {
-        assert_eq!(first_units("\u{1f600}x", 2), Some("\u{1f600}"));
-        assert_eq!(first_units("\u{1f600}x", 1), None);
-        assert_eq!(first_units("ab", 2), Some("ab"));
-        assert_eq!(first_units("ab", 3), None);
-        assert_eq!(first_units("", 0), Some(""));
+        Some(_) => Verdict::Pass,
+        None => {
+            connection.begin_connect_polled();
+            Verdict::Connect
+        }
     }
 }

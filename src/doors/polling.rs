@@ -3,12 +3,14 @@
 //! Requests get our connection, and their packets are looked through; the
 //! public id replaces the Engine.IO session id in CONNECT replies.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::body::HttpBody;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::poll_immediate;
+use futures_util::stream::unfold;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -17,7 +19,7 @@ use serde_json::json;
 use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{Connection, EngineIo, Handle, inspect_payload, inspect_payload_v3, messages_v3};
+use crate::connection::{Connection, EngineIo, Format, Handle, Posted, measured};
 use crate::wire::{WireError, packet};
 
 /// Closes a transport.
@@ -103,7 +105,7 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
     let response = rewrite(response, |payload| match protocol {
         EngineIo::V3 => {
             idle = !payload.contains(":4");
-            for message in messages_v3(payload).flatten() {
+            for message in measured(payload).flatten() {
                 if !passes_mark(message, connection) {
                     // Its CONNECT reply carries no id, so there is nothing to change.
                     welcome(message, connection);
@@ -161,25 +163,18 @@ async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
         Err(error) if error.is::<LengthLimitError>() => return too_large(limit),
         Err(_) => return refusal(3),
     };
-    if connection.is_dismissed() {
-        return "ok".into_response();
-    }
-    let mut replaced = None;
-    let mut closes = false;
     let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
-    match (std::str::from_utf8(&body), connection.peer().protocol) {
-        (Ok(text), EngineIo::V4) => {
-            closes = text.split(SEPARATOR).any(|message| message == CLOSE);
-            replaced = inspect_payload(text, connection);
-        }
-        (Ok(text), EngineIo::V3) if !binary && !inspect_payload_v3(text, connection) => return refusal(3),
-        (Err(_), _) if !binary => return refusal(3),
-        _ => {}
-    }
-    if replaced.as_ref().is_some_and(String::is_empty) {
-        return "ok".into_response();
-    }
-    let mut request = Request::from_parts(parts, Body::from(replaced.map_or(body, Into::into)));
+    let format = match connection.peer().protocol {
+        EngineIo::V4 => Format::V4,
+        EngineIo::V3 if binary => Format::V3Binary,
+        EngineIo::V3 => Format::V3,
+    };
+    let Some(posted) = Posted::read(format, &body, connection) else { return refusal(3) };
+    let closes = posted.closes();
+    let packets = unfold(posted, async |mut posted| Some((Ok::<_, Infallible>(posted.next().await?), posted)));
+    let mut request = Request::from_parts(parts, Body::from_stream(packets));
+    // What is left of it is text.
+    request.headers_mut().remove(CONTENT_TYPE);
     request.headers_mut().remove(CONTENT_LENGTH);
     let response = doors.engine.serve(request).await;
     // Engine.IO stops at the first packet it does not like: only what it took has closed the session.

@@ -24,6 +24,9 @@ use crate::delivery::{Directory, RoomAdapter};
 /// Path that socketioxide is told it serves; requests are rewritten to it.
 const ENGINE_PATH: &str = "/ws";
 
+/// Bytes that a POST may grow by on its way to socketioxide.
+const REWRITING: usize = 64 * 1024;
+
 type Service_ = SocketIoService<axum::Router, RoomAdapter>;
 
 /// socketioxide: one service for all transports, so that sessions are shared.
@@ -46,7 +49,7 @@ impl Engine {
             .ping_interval(millis(config.heartbeat.ping_interval_ms))
             .ping_timeout(millis(config.heartbeat.ping_timeout_ms))
             .connect_timeout(millis(limits.connect_timeout_ms))
-            .max_payload(hard_limit as u64)
+            .max_payload((hard_limit + REWRITING) as u64)
             .max_buffer_size(config.outbox.polling_queue_packets)
             .ws_max_message_size(hard_limit)
             .ws_max_frame_size(hard_limit)

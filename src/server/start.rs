@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use socketioxide::SocketIo;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,8 @@ impl Server {
         mount: impl FnOnce(&Arc<Sessions>, &SocketIo<RoomAdapter>, &Arc<Directory>) -> Arc<dyn Intake>,
     ) -> io::Result<Self> {
         let bound = listener.local_addr()?;
+        // Connections inherit it.
+        SockRef::from(&listener).set_send_buffer_size(config.outbox.socket_buffer_bytes)?;
         let config = Arc::new(config);
         let tasks = TaskTracker::new();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());

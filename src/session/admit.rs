@@ -51,6 +51,9 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         let auth = auth.as_ref().and_then(Value::as_str).map(|auth| auth.as_str());
         let admitted = self.sessions.admit(&socket, auth);
+        if let (Err(_), Some(connection)) = (&admitted, connection_of(&socket)) {
+            connection.let_in();
+        }
         Box::pin(std::future::ready(admitted.map_err(|error| {
             self.sessions.services.counters.error(&error.to_string());
             Box::new(error.connect_error()) as Box<dyn Display + Send>

@@ -123,6 +123,22 @@ async fn an_urgent_alert_overtakes_a_backlog_and_alerts_keep_their_order() {
 }
 
 #[tokio::test]
+async fn an_urgent_alert_comes_right_behind_what_was_being_written_to_a_client_that_stopped_reading() {
+    let server = TestServer::start(|_| {}).await;
+    let mut client = server.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
+    client.wire.hold().await;
+    server.broadcast("backlog:snapshot", json!({ "pad": "x".repeat(1_000_000) }), target()).await;
+    for n in 0..1_000 {
+        server.broadcast("attendance:checkin", json!({ "n": n, "pad": "x".repeat(300) }), target()).await;
+    }
+    server.broadcast("alert:triggered", json!({ "alert_id": "a", "severity": "critical" }), target()).await;
+    client.wire.read(usize::MAX);
+    let told: Vec<_> = client.drain(&server).await.into_iter().map(|event| event.name).collect();
+    assert_eq!(told.len(), 1_002);
+    assert_eq!(told[..2], ["backlog:snapshot", "alert:triggered"]);
+}
+
+#[tokio::test]
 async fn a_tile_shows_its_newest_value_and_what_was_merged_is_counted() {
     let server = TestServer::start(pressed).await;
     let mut slow = stopped(&server, Forms::Named).await;

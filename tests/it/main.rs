@@ -22,6 +22,7 @@ mod kit;
 mod limits;
 mod namespaces;
 mod order;
+mod payloads;
 mod property;
 mod shutdown;
 mod stall;

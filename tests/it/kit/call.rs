@@ -66,8 +66,8 @@ impl Call {
     }
 
     /// A body that is sent as it stands, called nothing.
-    pub fn body(self, body: impl Into<String>) -> Self {
-        Self { builder: self.builder.body(body.into()) }
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        Self { builder: self.builder.body(body) }
     }
 
     /// Sends it; nothing if there was no answer.

@@ -19,7 +19,7 @@ use std::{sync::OnceLock, time::Duration};
 pub use call::{Call, Reply};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
 pub use endpoint::{Endpoint, Protocol};
-pub use packet::{Event, Kind};
+pub use packet::{Event, Kind, Packet};
 pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
