@@ -12,7 +12,7 @@ use crate::log::{Audience, Entry};
 const PAGE: usize = 256;
 
 /// Entries that are delivered before the writers have to catch up: enough for them to gather frames.
-const ENTRIES_AHEAD: usize = 512;
+const ENTRIES_AHEAD: usize = 2_048;
 
 /// Bytes of payload, likewise.
 const BYTES_AHEAD: usize = 256 * 1024;
