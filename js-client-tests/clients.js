@@ -33,10 +33,11 @@ export function transportOf(socket) {
   return socket.io.engine.transport.name;
 }
 
-/** The one payload of a named frame: a position follows it only where the CONNECT reply carried a `pid`. */
+/** The one payload of a named frame: a position follows it, except for a client of version 2. */
 export function payloadOf(socket, { args }) {
   const [payload, position, ...more] = args;
   assert.deepEqual(more, [], 'arguments after the position');
-  assert.equal(typeof position, socket._pid === undefined ? 'undefined' : 'string', 'a position goes with a pid');
+  const isVersion2 = typeof socket.onAny !== 'function';
+  assert.equal(typeof position, isVersion2 ? 'undefined' : 'string', 'a position ends every frame');
   return payload;
 }

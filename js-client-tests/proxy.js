@@ -27,6 +27,7 @@ export async function openProxy(t, server, options = {}) {
 class UpgradeProxy extends EventEmitter {
   #port;
   #sockets = new Set();
+  #down = false;
   #listener = net.createServer((client) => this.#accept(client));
 
   constructor(port, { hold = () => {}, latency_ms = 0, breakage = passOn } = {}) {
@@ -47,6 +48,17 @@ class UpgradeProxy extends EventEmitter {
     this.breakage = passOn;
   }
 
+  /** Ends every connection at once, without a word; until `restore` new ones end like that too. */
+  cut() {
+    this.#down = true;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  /** From now on connections pass. */
+  restore() {
+    this.#down = false;
+  }
+
   async close() {
     const closed = new Promise((resolve) => this.#listener.close(resolve));
     for (const socket of this.#sockets) socket.destroy();
@@ -55,6 +67,7 @@ class UpgradeProxy extends EventEmitter {
 
   async #accept(client) {
     this.#keep(client);
+    if (this.#down) return client.resetAndDestroy();
     const head = await readHead(client);
     const text = head.toString('latin1');
     if (!/^upgrade: *websocket/im.test(text)) {

@@ -115,8 +115,14 @@ class Client:
         answer = json.loads(response.read())
         http_connection.close()
         assert response.status == 200 and answer["recipients_count"] == 1, answer
+        self.position = answer["position"]
         event = self.expect('42["kpi:update",')
-        assert event == f'42["kpi:update",{body}]', f"{len(text)} letters published"
+        assert event == f'42["kpi:update",{body},"{self.position}.0"]', f"{len(text)} letters published"
+
+    def next_position(self):
+        """The position of the next event that is published."""
+        epoch, offset = self.position.split(".")
+        return f"{epoch}.{int(offset) + 1}.0"
 
 
 def both_ways(client):
@@ -126,7 +132,7 @@ def both_ways(client):
     # Messages of exactly these sizes, which the heads of frames and the threshold of compression depend on.
     for size in SIZES:
         up = size - len(f'42{client.asked + 1}["client:ping",{{"timestamp": ""}}]')
-        down = size - len('42["kpi:update",{"organization_id": "acme", "note": ""}]')
+        down = size - len(f'42["kpi:update",{{"organization_id": "acme", "note": ""}},"{client.next_position()}"]')
         if up >= 0 and down >= 0:
             client.reflects(text_of(up, WORDS))
             client.receives(text_of(down, WORDS))

@@ -29,6 +29,8 @@ pub struct Credentials {
     session_id: Value,
     forms: Value,
     channels: Value,
+    pid: Value,
+    offset: Value,
 }
 
 impl Credentials {
@@ -41,6 +43,12 @@ impl Credentials {
             return Ok(Self::default());
         }
         serde_json::from_str(json).map_err(|error| WireError::malformed("authenticate", &error))
+    }
+
+    /// The secret of the session that the client takes up again, and the position it has read up to, as the client
+    /// gives them.
+    pub fn resumed(&self) -> Option<(&str, &str)> {
+        Some((self.pid.as_str()?, self.offset.as_str()?))
     }
 
     /// Whether the client says who it is at all.

@@ -253,6 +253,23 @@ impl Default for Outbox {
     }
 }
 
+/// `[recovery]`: what becomes of a client that loses its connection.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recovery {
+    /// Whether clients are given a `pid`, and events a position, with which they can take their session up again.
+    /// Defaults to true.
+    pub enabled: bool,
+    /// How long a session waits for its client. Defaults to 120,000.
+    pub max_disconnection_ms: u64,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self { enabled: true, max_disconnection_ms: 120_000 }
+    }
+}
+
 /// `[log]`: the log of what was published.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -12,7 +12,7 @@ mod validate;
 
 pub use keys::{
     Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Events, Heartbeat, Implicit,
-    Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Right, Server, Subscriptions,
+    Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Recovery, Right, Server, Subscriptions,
 };
 pub use load::{Source, load};
 pub use problem::Problem;
@@ -41,6 +41,8 @@ pub struct Config {
     pub compression: Compression,
     /// What may wait for one connection.
     pub outbox: Outbox,
+    /// What becomes of a client that loses its connection.
+    pub recovery: Recovery,
     /// The log of what was published.
     pub log: Log,
     /// The doors beside Socket.IO.

@@ -26,9 +26,11 @@ impl Connection {
         if self.tcp.get().is_some() {
             self.lock().close();
             self.plane.forget_blocked(self.key);
+            self.progress.notify_waiters();
             self.shut();
         } else if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             self.severed.store(true, Ordering::SeqCst);
+            self.progress.notify_waiters();
             engine.close(*sid, self.peer.protocol);
         }
     }

@@ -87,7 +87,7 @@ impl Connection {
             let known = member.is_some();
             let rewritten = match (head, member) {
                 (Some(head), Some(member)) if !head.body.is_empty() => {
-                    packet::connect(head.namespace, member.id.as_str())
+                    packet::connect(head.namespace, &member.admission)
                 }
                 _ => reply.to_owned(),
             };
@@ -109,14 +109,22 @@ impl Connection {
     /// The socket of a CONNECT is let in, or refused: what the client sent behind it may follow.
     pub fn let_in(&self) {
         self.lock().let_in();
-        self.connected.notify_waiters();
+        self.progress.notify_waiters();
     }
 
     /// Waits until the socket of a CONNECT that came by polling is let in or refused; false if that takes longer
     /// than `patience`, so that the CONNECT is to be handed on again.
     pub(super) async fn connected(&self, patience: Duration) -> bool {
-        let connected = self.connected.notified();
-        !self.lock().is_connecting() || tokio::time::timeout(patience, connected).await.is_ok()
+        let connected = async {
+            loop {
+                let progress = self.progress.notified();
+                if !self.lock().is_connecting() {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        tokio::time::timeout(patience, connected).await.is_ok()
     }
 
     /// A CONNECT that came by polling is handed to Engine.IO; its answer waits for a poll.

@@ -9,12 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::frame::{deflated_text_frame, text_frame};
+use super::journal::Journal;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::plane::Plane;
 use super::probe::Probes;
 use crate::limits::{Bucket, Seat};
 use crate::wire::PublicId;
+use crate::wire::packet::Admission;
 
 /// How a connection is sent to; it only ever moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +58,8 @@ pub struct Connection {
     pub(super) tcp: OnceLock<TcpStream>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
-    /// The socket of a CONNECT has been let in or refused.
-    pub(super) connected: Notify,
+    /// The socket of a CONNECT has been let in or refused, or the client has taken something.
+    pub(super) progress: Notify,
     pub(super) packets: Bucket,
     pub(super) connects: Bucket,
 }
@@ -110,7 +112,7 @@ impl Connection {
             tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),
-            connected: Notify::new(),
+            progress: Notify::new(),
             packets: Bucket::default(),
             connects: Bucket::default(),
         }
@@ -135,6 +137,27 @@ impl Connection {
     /// The client took so many bytes out of socketioxide's queue.
     pub fn took(&self, bytes: usize) {
         self.queued.update(Ordering::Relaxed, Ordering::Relaxed, |waiting| waiting.saturating_sub(bytes));
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until so little is left to write, or to fetch, that more can be sent without pressure; false if the
+    /// connection has ended.
+    pub async fn caught_up(&self) -> bool {
+        loop {
+            let progress = self.progress.notified();
+            if self.is_closed() || self.is_severed() {
+                return false;
+            }
+            let little = match self.route() {
+                // Its queue is bounded in packets.
+                Route::Polling => self.queued.load(Ordering::Relaxed) == 0,
+                Route::Switching | Route::Direct => self.lock().waiting() <= self.plane.settings.soft_limit_bytes / 2,
+            };
+            if little {
+                return true;
+            }
+            progress.await;
+        }
     }
 
     /// Its WebSocket takes compressed messages.
@@ -210,26 +233,27 @@ impl Connection {
         self.lock().arrive(namespace);
     }
 
-    /// A namespace is about to let this connection in, under this public id.
-    pub fn enter(&self, namespace: &str, id: PublicId) {
-        self.lock().enter(namespace, id);
+    /// A namespace is about to let this connection in, whose client has read this much.
+    pub fn enter(&self, namespace: &str, admission: Admission, journal: Journal) {
+        self.lock().enter(namespace, admission, journal);
     }
 
-    /// The socket with this public id has left.
-    pub fn leave(self: &Arc<Self>, id: &PublicId) {
-        let switching = {
+    /// The socket with this public id has left; what was written to it.
+    pub fn leave(self: &Arc<Self>, id: &PublicId) -> Journal {
+        let (journal, switching) = {
             let mut outbox = self.lock();
-            outbox.leave(id);
+            let journal = outbox.leave(id);
             let switching = self.route() == Route::Switching;
             if switching {
                 outbox.begin_switch();
             }
-            switching
+            (journal, switching)
         };
         // The mark may have been on its way through this very socket.
         if switching {
             self.send_mark();
         }
+        journal
     }
 
     /// How many namespaces the connection is in.
@@ -252,19 +276,23 @@ impl Connection {
         self.lock().is_inside(namespace)
     }
 
-    /// The CONNECT reply of a namespace goes out: the public id that it shall carry.
-    pub fn open(&self, namespace: &str) -> Option<PublicId> {
+    /// The CONNECT reply of a namespace goes out: what it shall say.
+    pub fn open(&self, namespace: &str) -> Option<Admission> {
         self.lock().open(namespace)
     }
 
     /// The public ids of its sockets.
     pub fn public_ids(&self) -> Vec<PublicId> {
-        self.lock().members.iter().map(|member| member.id.clone()).collect()
+        self.lock().members.iter().map(|member| member.admission.id.clone()).collect()
     }
 
     /// The public id of the socket in a namespace.
     pub fn public_id(&self, namespace: &str) -> Option<PublicId> {
-        self.lock().members.iter().find(|member| &*member.namespace == namespace).map(|member| member.id.clone())
+        self.lock()
+            .members
+            .iter()
+            .find(|member| &*member.namespace == namespace)
+            .map(|member| member.admission.id.clone())
     }
 
     pub(super) fn tcp(&self) -> Option<&TcpStream> {

@@ -15,6 +15,9 @@ const MAX_NAMESPACE: usize = 3 * 3 * 128 + 32;
 /// Longest path that is repeated in a refusal.
 const MAX_ECHO: usize = 16 * 1024;
 
+/// The answer to a ping.
+const PONG: &str = "3";
+
 /// Characters of a name that are shown back.
 const SHOWN: usize = 64;
 
@@ -34,6 +37,9 @@ pub(super) enum Verdict {
 /// Looks at a message that came over a WebSocket.
 pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
     let Some(body) = text.strip_prefix('4') else {
+        if text == PONG {
+            connection.lock().prove();
+        }
         // Heartbeats: beyond their bound they only cost.
         return if connection.plane().takes_packet(connection) { Verdict::Pass } else { Verdict::Drop };
     };

@@ -35,6 +35,8 @@ pub struct Outgoing {
 /// What decides about the order of an event, and whether another may replace it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
+    /// Its offset in the log.
+    pub offset: u64,
     /// Number of the event in the catalogue, for the counters.
     pub event: u16,
     /// The lane it waits in.
@@ -106,11 +108,29 @@ pub(super) struct Lanes {
     lists: [List; LANES],
     index: Option<Box<Index>>,
     bytes: usize,
+    /// Whether the events of some lane are not in the order in which they came.
+    disturbed: bool,
+}
+
+/// An event that is written next.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) frames: Bytes,
+    pub(super) socket: u32,
+    pub(super) offset: u64,
+    /// Whether earlier ones may still wait.
+    pub(super) overtakes: bool,
 }
 
 impl Lanes {
     pub(super) fn new() -> Self {
-        Self { items: Slab::new(), lists: [List { first: NONE, last: NONE }; LANES], index: None, bytes: 0 }
+        Self {
+            items: Slab::new(),
+            lists: [List { first: NONE, last: NONE }; LANES],
+            index: None,
+            bytes: 0,
+            disturbed: false,
+        }
     }
 
     /// Bytes that wait.
@@ -157,10 +177,12 @@ impl Lanes {
         lost
     }
 
-    /// The frames that are written next.
-    pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let first = self.lists.iter().map(|list| list.first).find(|first| *first != NONE)?;
-        Some(self.remove(first).frames)
+    /// The event that is written next.
+    pub(super) fn pop(&mut self) -> Option<Next> {
+        let lane = self.lists.iter().position(|list| list.first != NONE)?;
+        let overtakes = self.disturbed || self.lists[lane + 1..].iter().any(|list| list.first != NONE);
+        let Item { frames, socket, kind, .. } = self.remove(self.lists[lane].first);
+        Some(Next { frames, socket, offset: kind.offset, overtakes })
     }
 
     /// The oldest event of low priority goes.
@@ -184,6 +206,7 @@ impl Lanes {
     /// The newer value takes the older one's place, and what is of the same entity and came in between goes
     /// before it.
     fn replace(&mut self, at: usize, event: Outgoing) {
+        self.disturbed = true;
         let mut between = self.items[at].newer;
         while between != NONE {
             let next = self.items[between].newer;
@@ -207,6 +230,7 @@ impl Lanes {
             oldest = at;
             at = self.items[at].older;
         }
+        self.disturbed |= oldest != NONE;
         while oldest != NONE {
             self.detach(oldest);
             self.append(lane, oldest);
@@ -221,6 +245,7 @@ impl Lanes {
         self.bytes -= item.frames.len();
         if self.items.is_empty() {
             self.index = None;
+            self.disturbed = false;
             if self.items.capacity() > KEPT_CAPACITY {
                 self.items = Slab::new();
             }

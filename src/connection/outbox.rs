@@ -7,8 +7,10 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use super::lanes::{Lanes, Lost, Outgoing};
+use super::journal::Journal;
+use super::lanes::{Lanes, Lost, Next, Outgoing};
 use crate::wire::PublicId;
+use crate::wire::packet::Admission;
 
 /// Frames that one vectored write carries.
 pub(super) const BATCH: usize = 64;
@@ -31,7 +33,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) namespace: Box<str>,
-    pub(super) id: PublicId,
+    pub(super) admission: Admission,
     /// Which of the connection's sockets it is.
     number: u32,
     /// Whether socketioxide has let it in, so that it can be sent to through its queue.
@@ -44,6 +46,8 @@ pub(super) struct Member {
     switching: bool,
     /// What was sent to it meanwhile, in either case.
     early: Vec<Early>,
+    /// What was written to it.
+    journal: Journal,
 }
 
 /// What has to wait for a CONNECT reply or the switch.
@@ -82,6 +86,8 @@ pub(super) struct Outbox {
     pub(super) scheduled: bool,
     /// Whether more is about to come that can leave in the same write.
     pub(super) corked: bool,
+    /// Whether the answer to the last ping proves that everything before it was read.
+    proving: bool,
     pub(super) blocked_since: Option<Instant>,
     pub(super) members: SmallVec<[Member; 1]>,
     /// The CONNECT that has been handed to Engine.IO.
@@ -113,6 +119,7 @@ impl Outbox {
             state: State::Open,
             scheduled: false,
             corked: false,
+            proving: false,
             blocked_since: None,
             members: SmallVec::new(),
             connecting: Connecting::default(),
@@ -189,26 +196,27 @@ impl Outbox {
     }
 
     /// A namespace that is about to be let in under this id.
-    pub(super) fn enter(&mut self, namespace: &str, id: PublicId) {
+    pub(super) fn enter(&mut self, namespace: &str, admission: Admission, journal: Journal) {
         if let Some(index) = self.members.iter().position(|member| &*member.namespace == namespace) {
             self.remove(index);
         }
         self.sockets += 1;
         self.members.push(Member {
             namespace: namespace.into(),
-            id,
+            admission,
             number: self.sockets,
             inside: false,
             leaving: false,
             unanswered: true,
             switching: self.marks > 0,
             early: Vec::new(),
+            journal,
         });
     }
 
     /// Number of the socket with this id; 0, which none has, if it is not there.
     pub(super) fn number_of(&self, id: &PublicId) -> u32 {
-        self.members.iter().find(|member| member.id == *id).map_or(0, |member| member.number)
+        self.members.iter().find(|member| member.admission.id == *id).map_or(0, |member| member.number)
     }
 
     /// socketioxide has let a namespace in.
@@ -218,28 +226,28 @@ impl Outbox {
         }
     }
 
-    /// The namespace has left, if it is still the one with this id.
-    pub(super) fn leave(&mut self, id: &PublicId) {
-        if let Some(index) = self.members.iter().position(|member| member.id == *id) {
-            self.remove(index);
-        }
+    /// The namespace has left, if it is still the one with this id; what was written to it.
+    pub(super) fn leave(&mut self, id: &PublicId) -> Journal {
+        let index = self.members.iter().position(|member| member.admission.id == *id);
+        index.map(|index| self.remove(index)).unwrap_or_default()
     }
 
     /// What waits for a socket must not reach the one that comes after it.
-    fn remove(&mut self, index: usize) {
+    fn remove(&mut self, index: usize) -> Journal {
         let member = self.members.remove(index);
         self.waiting -= member.early.iter().map(Early::len).sum::<usize>();
         if self.single.is_some() || self.events.is_some() {
             self.lanes().forget(member.number);
         }
+        member.journal
     }
 
-    /// The CONNECT reply of a namespace goes out: its public id, and everything kept back follows.
-    pub(super) fn open(&mut self, namespace: &str) -> Option<PublicId> {
+    /// The CONNECT reply of a namespace goes out: what it says, and everything kept back follows.
+    pub(super) fn open(&mut self, namespace: &str) -> Option<Admission> {
         let index = self.members.iter().position(|member| &*member.namespace == namespace)?;
         self.members[index].unanswered = false;
         self.release(index);
-        Some(self.members[index].id.clone())
+        Some(self.members[index].admission.clone())
     }
 
     /// Sends what was kept back for a socket, if nothing keeps it back any more.
@@ -370,11 +378,15 @@ impl Outbox {
         while batch.len() < BATCH && bytes < BATCH_BYTES {
             let frame = if let Some(frame) = self.resume.pop_front().or_else(|| self.control.pop_front()) {
                 frame
-            } else if let Some((_, event)) = self.single.take() {
+            } else if let Some((socket, event)) = self.single.take() {
+                self.journal(socket, event.kind.offset, false);
                 event.frames
-            } else if let Some(frame) = self.events.as_mut().and_then(|events| events.pop()) {
-                self.waiting += frame.len();
-                frame
+            } else if let Some(Next { frames, socket, offset, overtakes }) =
+                self.events.as_mut().and_then(|events| events.pop())
+            {
+                self.waiting += frames.len();
+                self.journal(socket, offset, overtakes);
+                frames
             } else {
                 break;
             };
@@ -391,6 +403,27 @@ impl Outbox {
         }
         if batch.is_empty() {
             batch.extend(self.farewell.take());
+        }
+    }
+
+    fn journal(&mut self, socket: u32, offset: u64, overtakes: bool) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.number == socket) {
+            member.journal.write(offset, overtakes);
+            // It may be behind the ping that is under way.
+            self.proving &= !member.journal.is_open();
+        }
+    }
+
+    /// A ping of Engine.IO goes out: its answer proves that the client has read everything before it, if that is
+    /// everything there is.
+    pub(super) fn ask_for_proof(&mut self) {
+        self.proving = self.waiting() == 0 && self.members.iter().any(|member| member.journal.is_open());
+    }
+
+    /// The client answers a ping.
+    pub(super) fn prove(&mut self) {
+        if std::mem::take(&mut self.proving) {
+            self.members.iter_mut().for_each(|member| member.journal.prove());
         }
     }
 
@@ -444,7 +477,8 @@ mod tests {
     }
 
     fn push(outbox: &mut Outbox, text: &'static str) {
-        let kind = Kind { event: 0, priority: Priority::Medium, requires_ack: false, entity: 1, conflation: None };
+        let kind =
+            Kind { offset: 1, event: 0, priority: Priority::Medium, requires_ack: false, entity: 1, conflation: None };
         let socket = outbox.members.first().map_or(0, |member| member.number);
         outbox.push_event(socket, &Outgoing { frames: text.into(), kind }, &mut Vec::new());
     }
@@ -452,15 +486,15 @@ mod tests {
     #[test]
     fn events_wait_for_their_connect_reply_and_control_goes_first() {
         let mut outbox = Outbox::new(1 << 20);
-        let id = PublicId::fresh();
+        let admission = Admission { id: PublicId::fresh(), pid: None };
         push(&mut outbox, "lost");
-        outbox.enter("/", id.clone());
+        outbox.enter("/", admission.clone(), Journal::default());
         push(&mut outbox, "event");
         assert!(written(&mut outbox).is_empty());
-        assert_eq!(outbox.open("/"), Some(id.clone()));
+        assert_eq!(outbox.open("/"), Some(admission.clone()));
         outbox.push_control(Bytes::from_static(b"connect"));
         assert_eq!(written(&mut outbox), b"connectevent");
-        outbox.leave(&id);
+        outbox.leave(&admission.id);
         push(&mut outbox, "lost");
         assert_eq!(outbox.waiting(), 0);
     }

@@ -172,6 +172,7 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
             // The client has had its answer to the probe.
             probe::PONG => {}
             [b'0', ..] => connection.send_control(text_frame(&advertise(text, connection))),
+            b"2" => connection.send_ping(),
             [b'4', b'0', ..] => connection.send_connect(text),
             [b'4', b'4', ..] => connection.send_connect_error(text),
             _ => connection.send_control(connection.frame_for(text)),

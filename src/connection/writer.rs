@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::flusher::Handover;
+use super::frame::text_frame;
 use super::lanes::{Lost, Outgoing};
 use super::outbox::{BATCH, Outbox, State};
 
@@ -55,6 +56,17 @@ impl Connection {
     /// Queues a frame of the protocol and writes it at once.
     pub(super) fn send_control(self: &Arc<Self>, frame: Bytes) {
         if self.queue(|outbox| outbox.push_control(frame)) {
+            self.flush();
+        }
+    }
+
+    /// Queues a ping of Engine.IO and writes it at once.
+    pub(super) fn send_ping(self: &Arc<Self>) {
+        let mine = self.queue(|outbox| {
+            outbox.ask_for_proof();
+            outbox.push_control(text_frame("2"));
+        });
+        if mine {
             self.flush();
         }
     }
@@ -158,8 +170,11 @@ impl Connection {
             batch.clear();
         }
         outbox.settle(batch, written);
-        if written > 0 && outbox.blocked_since.take().is_some() {
-            self.plane.forget_blocked(self.key);
+        if written > 0 {
+            self.progress.notify_waiters();
+            if outbox.blocked_since.take().is_some() {
+                self.plane.forget_blocked(self.key);
+            }
         }
     }
 
@@ -192,6 +207,7 @@ impl Connection {
             outbox.close();
             outbox.scheduled = false;
         }
+        self.progress.notify_waiters();
         self.plane.forget_blocked(self.key);
         self.shut();
     }

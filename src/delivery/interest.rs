@@ -2,9 +2,9 @@
 
 use crate::auth::Claims;
 use crate::events::{Catalogue, ChannelMask, Facts, Filters};
-use crate::log::Draft;
+use crate::log::{Audience, Draft};
 use crate::rooms::{Id, Scope, channel_room, implicit_room, scope_room, user_room};
-use crate::wire::Forms;
+use crate::wire::{Forms, PublicId};
 
 /// One subscription of a socket.
 #[derive(Debug, Clone)]
@@ -68,6 +68,31 @@ impl Interest {
         draft.channels == draft.event.channels
             || self.implicit.meets(draft.channels)
             || self.subscriptions.iter().any(|subscription| subscription.channels.meets(draft.channels))
+    }
+
+    /// Whether an entry is for a socket that wants this, by the rule that [`deliver`](super::deliver) follows from
+    /// the rooms' side.
+    pub(super) fn is_reached_by(&self, draft: &Draft, id: &PublicId, catalogue: &Catalogue) -> bool {
+        let is_in = |room: &str| self.rooms(catalogue).iter().any(|own| own == room);
+        let reached = match &draft.audience {
+            Audience::Everyone => true,
+            Audience::Scope { scope, targets: None } => {
+                let own = |organization: &Id| *organization == scope.organization;
+                self.identity.as_ref().is_some_and(|(organization, _)| own(organization))
+                    && (self.wants(draft.channels, scope, &draft.facts)
+                        || (draft.event.down && self.listens(draft) && is_in(&scope_room(scope))))
+            }
+            Audience::Scope { scope, targets: Some(targets) } => {
+                let named = |ids: &[String]| ids.iter().any(|other| other == id.as_str());
+                let user = self.identity.as_ref().map(|(_, user)| user);
+                self.belongs_to(scope)
+                    && (named(&targets.sockets)
+                        || named(&targets.rooms)
+                        || targets.users.iter().any(|other| Some(other) == user)
+                        || targets.rooms.iter().any(|room| !room.starts_with("implicit:") && is_in(room)))
+            }
+        };
+        reached && !draft.except.iter().any(|other| other == id.as_str())
     }
 
     /// Whether the socket belongs to a scope, so that an entry which names it there may reach it.

@@ -1,7 +1,7 @@
 //! One socket, as delivery sees it.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
@@ -10,11 +10,13 @@ use socketioxide_core::Value;
 use socketioxide_core::packet::{Packet, PacketData};
 
 use super::adapter::RoomAdapter;
+use super::directory::Directory;
 use super::interest::Interest;
-use super::rendered::Rendered;
+use super::rendered::{Rendered, Variant};
 use crate::connection::{Connection, Handover};
-use crate::wire::packet::{self, Kind};
-use crate::wire::{Forms, PublicId, message};
+use crate::log::Entry;
+use crate::wire::packet::{self, Admission, Kind};
+use crate::wire::{Form, Forms, PublicId, message};
 
 /// A socket in a namespace: where it is, and what it wants.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ pub struct Recipient {
     socket: u32,
     /// The forms it wants if it filters nothing out, as a number from 1; else 0.
     unfiltered: AtomicU8,
+    /// Whether its frames end with their positions, so that it can take its session up again.
+    positioned: bool,
+    /// Whether it is being told what it missed, so that what is new has to wait in the log.
+    replaying: AtomicBool,
 }
 
 /// What a socket wants, and the rooms that follow from that.
@@ -68,16 +74,18 @@ fn unfiltered(interest: &Interest) -> u8 {
 impl Recipient {
     /// A socket that has just been let in.
     pub fn new(
-        id: PublicId,
+        admission: Admission,
         sid: Sid,
         connection: Arc<Connection>,
         rooms: Arc<RoomAdapter>,
         interest: Interest,
     ) -> Self {
         Self {
-            socket: connection.number_of(&id),
+            socket: connection.number_of(&admission.id),
             unfiltered: AtomicU8::new(unfiltered(&interest)),
-            id,
+            positioned: admission.pid.is_some(),
+            replaying: AtomicBool::new(false),
+            id: admission.id,
             sid,
             connection,
             rooms,
@@ -90,6 +98,10 @@ impl Recipient {
     /// Path of its namespace.
     pub fn namespace(&self) -> &str {
         self.rooms.namespace()
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        self.rooms.directory()
     }
 
     /// What it wants.
@@ -167,12 +179,11 @@ impl Recipient {
     }
 
     /// Sends the CONNECT reply of a socket that socketioxide has let in before.
-    pub fn confirm(&self) {
-        let reply = packet::connect(self.namespace(), self.id.as_str());
+    pub fn confirm(&self, admission: &Admission) {
         if self.connection.is_direct() {
-            return self.connection.send_connect(&reply);
+            return self.connection.send_connect(&packet::connect(self.namespace(), admission));
         }
-        let body = Value::Str(serde_json::json!({ "sid": self.id }).to_string().into(), None);
+        let body = Value::Str(admission.body().into(), None);
         self.rooms.send(self.sid, Packet::connect(self.namespace().to_owned(), Some(body)));
     }
 
@@ -213,12 +224,41 @@ impl Recipient {
         self.seen.swap(delivery, Ordering::Relaxed) != delivery
     }
 
-    /// Sends an entry in these forms; false if it cannot take it.
+    /// From here on until `go_live` it is told what it missed, and nothing else.
+    pub fn begin_replay(&self) {
+        self.replaying.store(true, Ordering::Relaxed);
+    }
+
+    /// It has been told what it missed; only the sequencer of its shard says so, between two entries.
+    pub fn go_live(&self) {
+        self.replaying.store(false, Ordering::Relaxed);
+    }
+
+    /// Sends it an entry that it missed, if the entry is for it, in the forms that it has not read.
+    pub fn replay(&self, entry: &Entry, unread: &[Form], handover: &mut Handover) {
+        let interest = self.interest();
+        if !interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue()) {
+            return;
+        }
+        let wanted = interest.forms;
+        drop(interest);
+        let wanted = wanted.list().iter().filter(|form| unread.contains(form)).copied();
+        let Some(forms) = Forms::of(wanted) else { return };
+        self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, handover);
+    }
+
+    /// Sends an entry in these forms; false if it cannot take it. While the socket is told what it missed, that is
+    /// how it comes to this one.
     pub(super) fn send(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
+        self.replaying.load(Ordering::Relaxed) || self.send_now(entry, forms, handover)
+    }
+
+    fn send_now(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form)));
+        let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form, self.positioned)));
         self.while_polling(through).unwrap_or_else(|| {
-            let event = entry.frames(forms, self.connection.takes_deflate());
+            let variant = Variant { forms, deflated: self.connection.takes_deflate(), positioned: self.positioned };
+            let event = entry.frames(variant);
             self.connection.send(self.socket, event, handover);
             true
         })

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 
 use super::directory::Directory;
+use super::recipient::Recipient;
 use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
 use crate::log::{Draft, Entry, Prepared};
 use crate::wire::message::{Envelope, enveloped, named};
@@ -16,30 +17,35 @@ const LARGE: usize = 1_024;
 /// The frames of an entry in one form, plain or compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Variant {
-    forms: Forms,
-    deflated: bool,
+    pub(super) forms: Forms,
+    pub(super) deflated: bool,
+    /// Whether each frame ends with its position.
+    pub(super) positioned: bool,
 }
 
 impl Variant {
     /// How many there are.
-    const COUNT: usize = 6;
+    const COUNT: usize = 12;
 
     fn index(self) -> usize {
         let forms = match self.forms {
             Forms::Named => 0,
-            Forms::Envelope => 2,
-            Forms::Both => 4,
+            Forms::Envelope => 4,
+            Forms::Both => 8,
         };
-        forms + usize::from(self.deflated)
+        forms + 2 * usize::from(self.positioned) + usize::from(self.deflated)
     }
 
     fn all() -> impl Iterator<Item = Self> {
         let forms = [Forms::Named, Forms::Envelope, Forms::Both];
-        forms.into_iter().flat_map(|forms| [false, true].map(|deflated| Self { forms, deflated }))
+        let flags = [(false, false), (true, false), (false, true), (true, true)];
+        forms
+            .into_iter()
+            .flat_map(move |forms| flags.map(|(deflated, positioned)| Self { forms, deflated, positioned }))
     }
 
     /// Its bit in a set of variants.
-    pub(super) fn bit(self) -> u8 {
+    pub(super) fn bit(self) -> u16 {
         1 << self.index()
     }
 }
@@ -68,6 +74,11 @@ pub fn prepare(directory: &Directory, entry: &Entry) -> Vec<Prepared> {
     prepared
 }
 
+/// What an entry is the value of for a socket, as a key, if a newer value may replace it.
+pub fn value_of(entry: &Entry, recipient: &Recipient) -> Option<NonZeroU64> {
+    kind_of(entry, recipient.namespace(), recipient.directory().keys()).conflation
+}
+
 /// What was prepared of an entry and nobody wanted is not prepared of the next one.
 pub(super) fn forget_unused(directory: &Directory, entry: &Entry) {
     for prepared in entry.take_prepared().iter().filter(|prepared| !prepared.is_used()) {
@@ -83,7 +94,7 @@ pub(super) struct Rendered<'a> {
     entry: &'a Entry,
     namespace: &'a str,
     directory: &'a Directory,
-    texts: [OnceCell<String>; 2],
+    texts: [OnceCell<String>; 4],
     frames: [OnceCell<Outgoing>; Variant::COUNT],
     kind: Kind,
 }
@@ -100,19 +111,21 @@ impl<'a> Rendered<'a> {
         }
     }
 
-    /// The Engine.IO message of a form.
-    pub(super) fn text(&self, form: Form) -> &str {
-        let (cell, build): (_, fn(&Self) -> String) = match form {
-            Form::Named => (&self.texts[0], Self::build_named),
-            Form::Envelope => (&self.texts[1], Self::build_envelope),
-        };
-        cell.get_or_init(|| build(self))
+    /// The Engine.IO message of a form, with its position or without.
+    pub(super) fn text(&self, form: Form, positioned: bool) -> &str {
+        let cell = &self.texts[2 * form as usize + usize::from(positioned)];
+        cell.get_or_init(|| {
+            let position = positioned.then(|| self.entry.position.of_frame(form));
+            match form {
+                Form::Named => self.build_named(position.as_deref()),
+                Form::Envelope => self.build_envelope(position.as_deref()),
+            }
+        })
     }
 
     /// The WebSocket frames of the forms, next to each other; for connections that take compressed messages the
     /// large ones are compressed, once for all.
-    pub(super) fn frames(&self, forms: Forms, deflated: bool) -> &Outgoing {
-        let variant = Variant { forms, deflated };
+    pub(super) fn frames(&self, variant: Variant) -> &Outgoing {
         self.frames[variant.index()].get_or_init(|| {
             if let Some(frames) = self.entry.prepared(self.namespace, variant.bit()) {
                 return Outgoing { frames, kind: self.kind };
@@ -133,18 +146,21 @@ impl<'a> Rendered<'a> {
             _ => text_frame(text),
         };
         let frames = match variant.forms.list() {
-            [form] => build(self.text(*form)),
-            list => list.iter().flat_map(|form| build(self.text(*form))).collect(),
+            [form] => build(self.text(*form, variant.positioned)),
+            list => list.iter().flat_map(|form| build(self.text(*form, variant.positioned))).collect(),
         };
         Outgoing { frames, kind: self.kind }
     }
 
-    fn build_named(&self) -> String {
+    fn build_named(&self, position: Option<&str>) -> String {
         let draft = &self.entry.draft;
-        packet::event(self.namespace, draft.ack.map(|(id, _)| id), &named(&draft.event.name, &draft.payload))
+        // A stock client gives its handler every argument, and one that acknowledges expects the answer second.
+        let position = position.filter(|_| draft.ack.is_none());
+        let id = draft.ack.map(|(id, _)| id);
+        packet::event(self.namespace, id, &named(&draft.event.name, &draft.payload, position))
     }
 
-    fn build_envelope(&self) -> String {
+    fn build_envelope(&self, position: Option<&str>) -> String {
         let draft = &self.entry.draft;
         let scope = draft.audience.scope();
         let envelope = Envelope {
@@ -160,7 +176,7 @@ impl<'a> Rendered<'a> {
             ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
             position: &self.entry.position.to_string(),
         };
-        packet::event(self.namespace, None, &enveloped(&envelope))
+        packet::event(self.namespace, None, &enveloped(&envelope, position))
     }
 }
 
@@ -177,6 +193,7 @@ fn kind_of(entry: &Entry, namespace: &str, keys: &RandomState) -> Kind {
     };
     let conflation = || keys.hash_one((namespace, &draft.event.name, scope, &value)) | 1;
     Kind {
+        offset: entry.position.offset,
         event: draft.event.number,
         priority: draft.priority,
         requires_ack: draft.ack.is_some(),

@@ -149,7 +149,7 @@ fn passes_mark(message: &str, connection: &Arc<Connection>) -> bool {
 fn welcome(message: &str, connection: &Connection) -> String {
     let reply = message.strip_prefix('4').filter(|rest| rest.starts_with('0')).and_then(packet::parse);
     match reply.and_then(|reply| Some((reply.namespace, connection.open(reply.namespace)?))) {
-        Some((namespace, id)) => packet::connect(namespace, id.as_str()),
+        Some((namespace, admission)) => packet::connect(namespace, &admission),
         None => message.to_owned(),
     }
 }

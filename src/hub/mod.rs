@@ -7,8 +7,10 @@
 mod publication;
 mod publish;
 mod receipts;
+mod replay;
 mod sequencer;
 
 pub use publication::{Publication, Target};
 pub use publish::{Hub, Published};
 pub use receipts::{Acknowledged, Progress, Receipts};
+pub use replay::Missed;

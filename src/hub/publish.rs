@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::publication::Publication;
 use super::receipts::Receipts;
-use super::sequencer;
+use super::sequencer::{self, Command};
 use crate::config::Logging;
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
@@ -41,7 +41,6 @@ impl Drop for Preparing {
 }
 
 /// The hub of one server.
-#[derive(Debug)]
 pub struct Hub {
     /// Every event there is.
     pub catalogue: Arc<Catalogue>,
@@ -55,6 +54,7 @@ pub struct Hub {
     tasks: TaskTracker,
     next_ack_id: AtomicU64,
     next_delivery: AtomicU64,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
 }
 
 /// What came of a publication.
@@ -83,7 +83,9 @@ impl Hub {
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Arc<Self> {
+        let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let hub = Arc::new(Self {
+            commands,
             catalogue,
             receipts: Receipts::default(),
             log,
@@ -95,8 +97,8 @@ impl Hub {
             next_ack_id: AtomicU64::new(FIRST_ACK_ID),
             next_delivery: AtomicU64::new(1),
         });
-        for shard in 0..hub.log.shards() {
-            tasks.spawn(sequencer::run(hub.clone(), shard, stopping.clone()));
+        for (shard, commands) in queues.into_iter().enumerate() {
+            tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
         }
         hub
     }
@@ -162,7 +164,18 @@ impl Hub {
         self.log.head(self.log.shard_of(Some(organization)))
     }
 
+    /// Has the sequencer of a shard run this between two entries; it is told the offset of the last one delivered.
+    pub(super) fn between_entries(&self, shard: usize, run: impl FnOnce(u64) + Send + 'static) {
+        self.commands[shard].send(Box::new(run)).ok();
+    }
+
     pub(super) fn next_delivery(&self) -> u64 {
         self.next_delivery.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("log", &self.log).finish_non_exhaustive()
     }
 }

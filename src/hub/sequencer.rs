@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::publish::Hub;
@@ -17,13 +18,25 @@ const ENTRIES_AHEAD: usize = 2_048;
 /// Bytes of payload, likewise.
 const BYTES_AHEAD: usize = 256 * 1024;
 
+/// Something to do between two entries; it is told the offset of the last one delivered.
+pub(super) type Command = Box<dyn FnOnce(u64) + Send>;
+
 /// Delivers what is appended to a shard until `stopping` is cancelled.
-pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken) {
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    shard: usize,
+    mut commands: UnboundedReceiver<Command>,
+    stopping: CancellationToken,
+) {
     let mut offset = 0;
     let mut ahead = Ahead::default();
     loop {
         tokio::select! {
             () = hub.log.appended(shard, offset) => {}
+            Some(command) = commands.recv() => {
+                command(offset);
+                continue;
+            }
             () = stopping.cancelled() => return,
         }
         for entry in hub.log.since(shard, offset, PAGE).entries {
@@ -34,6 +47,9 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, stopping: CancellationToken
             offset = entry.position.offset;
             deliver_one(&hub, shard, &entry);
             hub.log.delivered(shard, offset);
+            while let Ok(command) = commands.try_recv() {
+                command(offset);
+            }
             if ahead.is_too_far(&entry) {
                 tokio::select! {
                     () = hub.plane.catch_up() => {}

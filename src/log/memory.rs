@@ -100,9 +100,15 @@ impl Log {
     /// Up to `limit` entries after an offset, as far as they are kept.
     pub fn since(&self, shard: usize, offset: u64, limit: usize) -> Batch {
         let ring = self.shards[shard].lock();
-        let first = ring.last - ring.entries.len() as u64 + 1;
+        let first = ring.first();
         let skip = (offset + 1).saturating_sub(first) as usize;
         Batch { entries: ring.entries.iter().skip(skip).take(limit).cloned().collect(), gap: offset + 1 < first }
+    }
+
+    /// Whether everything behind a position is still there, so that nothing is missed by who has read up to it.
+    pub fn is_whole_behind(&self, shard: usize, position: &Position) -> bool {
+        let ring = self.shards[shard].lock();
+        position.epoch == self.epoch && position.offset <= ring.last && position.offset + 1 >= ring.first()
     }
 
     /// The position of the newest entry of a shard.
@@ -122,6 +128,13 @@ impl Log {
             }
             appended.await;
         }
+    }
+}
+
+impl Ring {
+    /// Offset of the oldest entry that is kept.
+    fn first(&self) -> u64 {
+        self.last - self.entries.len() as u64 + 1
     }
 }
 
@@ -182,6 +195,10 @@ mod tests {
         let batch = log.since(0, 2, 2);
         assert_eq!((offsets(&batch), batch.gap), (vec![3, 4], false));
         assert!(log.since(0, 5, 10).entries.is_empty());
+        let at = |offset| Position { offset, ..log.head(0) };
+        let whole: Vec<u64> = (0..8).filter(|offset| log.is_whole_behind(0, &at(*offset))).collect();
+        assert_eq!(whole, [2, 3, 4, 5]);
+        assert!(!log.is_whole_behind(0, &Position { epoch: "other".into(), offset: 4 }));
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod position;
 
 pub use entry::{Audience, Draft, Entry, Prepared, Targets};
 pub use memory::{Batch, Log};
-pub use position::Position;
+pub use position::{Named, Position};

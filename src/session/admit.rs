@@ -15,14 +15,16 @@ use socketioxide_core::Value;
 
 use super::event;
 use super::queue::{Incoming, Pushed};
+use super::recover::Recovered;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::subscribe;
 use crate::auth::{Credentials, Identity};
-use crate::connection::{Connection, Handle};
+use crate::connection::{Connection, EngineIo, Handle, Journal};
 use crate::delivery::{Interest, Recipient, RoomAdapter};
 use crate::rooms::{Scope, parse_namespace};
-use crate::wire::{Forms, PublicId, WireError, now_iso};
+use crate::wire::packet::Admission;
+use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
 
 /// How long a transport takes to close.
 const CLOSED: Duration = Duration::from_secs(3);
@@ -78,26 +80,40 @@ impl Sessions {
         connection.set_sid(socket.id);
         let namespace = socket.ns();
         let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
-        let Application { scope, identity, forms, channels } = self.check_connect(&connection, namespace, auth)?;
-        let id = PublicId::fresh();
+        let Application { scope, identity, forms, channels, recovered } =
+            self.check_connect(&connection, namespace, auth, true)?;
         let Some(rooms) = self.services.directory.namespace(namespace) else {
             // The namespace was swept while this socket was on its way in: its client tries again.
             connection.cut();
             return Err(WireError::Stopping);
         };
-        connection.enter(namespace, id.clone());
-        let recipient = Recipient::new(id, socket.id, connection, rooms, Interest::none(forms));
-        let session = Session::new(self, Arc::new(recipient), scope);
+        let positioned = self.config().recovery.enabled && connection.peer().protocol == EngineIo::V4;
+        let fresh = || Admission { id: PublicId::fresh(), pid: positioned.then(Pid::fresh) };
+        let (admission, record, journal, missed) = match recovered {
+            Some(Recovered { pid, record, read, missed }) => {
+                let admission = Admission { id: record.id.clone(), pid: Some(pid) };
+                (admission, Some(record), Journal::after(read), Some(missed))
+            }
+            None => (fresh(), None, Journal::default(), None),
+        };
+        connection.enter(namespace, admission.clone(), journal);
+        let pid = admission.pid.clone();
+        let recipient = Recipient::new(admission, socket.id, connection, rooms, Interest::none(forms));
+        let session = Session::new(self, Arc::new(recipient), scope, pid, missed);
         let exit = Exit(session.clone());
         if let Some(visit) = visit {
             visit.stay();
         }
         self.insert(session.clone());
-        if let Some(identity) = identity {
-            session.identify(identity)?;
-        }
-        if session.scope.is_some() {
-            subscribe::in_namespace(&session, channels)?;
+        match (record, identity) {
+            (Some(record), _) => session.restore(*record)?,
+            (None, Some(identity)) => {
+                session.identify(identity)?;
+                if session.scope.is_some() {
+                    subscribe::in_namespace(&session, channels)?;
+                }
+            }
+            (None, None) => {}
         }
         socket.on_fallback(Listener(session));
         socket.on_disconnect(exit);
@@ -125,7 +141,7 @@ impl Sessions {
     pub(super) fn admit_again(self: &Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
         let Some(socket) = connection.sid().and_then(|sid| self.io().of(namespace)?.get_socket(sid)) else { return };
         let Some(old) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
-        if let Err(error) = self.check_connect(connection, namespace, Some(auth)) {
+        if let Err(error) = self.check_connect(connection, namespace, Some(auth), false) {
             old.recipient.refuse(&error.connect_error());
             socket.disconnect().ok();
             return;
@@ -141,18 +157,19 @@ impl Sessions {
             connection.begin_connect();
         }
         if let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) {
-            session.recipient.confirm();
+            session.recipient.confirm(&session.admission());
         }
         self.welcome(&socket);
         connection.let_in();
     }
 
-    /// What a CONNECT asks for, if it may be had.
+    /// What a CONNECT asks for, if it may be had; `recovers` says that it is had now.
     pub(super) fn check_connect(
         &self,
         connection: &Connection,
         namespace: &str,
         auth: Option<&str>,
+        recovers: bool,
     ) -> Result<Application, WireError> {
         let scope = scope_of(namespace)?;
         let limit = self.config().limits.max_namespaces_per_connection;
@@ -160,11 +177,16 @@ impl Sessions {
             return Err(WireError::TooManyNamespaces(limit));
         }
         let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
+        let recovered = if recovers { self.recover(&credentials, namespace) } else { None };
         Ok(Application {
-            identity: identify(&credentials, namespace, scope.as_ref())?,
+            identity: match &recovered {
+                Some(_) => None,
+                None => identify(&credentials, namespace, scope.as_ref())?,
+            },
             forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
             channels: credentials.channels()?,
             scope,
+            recovered,
         })
     }
 
@@ -173,6 +195,10 @@ impl Sessions {
         let id = connection_of(socket)?.public_id(socket.ns())?;
         let session = self.get(id.as_str())?;
         session.recipient.connection.arrive(socket.ns());
+        let missed = session.take_missed();
+        if missed.is_some() {
+            session.recipient.begin_replay();
+        }
         if !session.enter() {
             return Some(session);
         }
@@ -183,7 +209,7 @@ impl Sessions {
             &serde_json::json!({
                 "socket_id": recipient.id,
                 "server_time": now_iso(),
-                "recovered": false,
+                "recovered": missed.is_some(),
                 "forms": recipient.interest().forms,
                 "client": config.client,
             }),
@@ -198,6 +224,9 @@ impl Sessions {
         if session.queue.release() == Pushed::StartWorker {
             self.services.tasks.spawn(event::work(session.clone()));
         }
+        if let Some(missed) = missed {
+            session.replay(self, missed);
+        }
         Some(session)
     }
 }
@@ -208,6 +237,7 @@ pub(super) struct Application {
     identity: Option<Identity>,
     forms: Forms,
     channels: Vec<String>,
+    recovered: Option<Recovered>,
 }
 
 fn connection_of(socket: &Socket<RoomAdapter>) -> Option<Arc<Connection>> {
@@ -262,7 +292,12 @@ impl DisconnectHandler<RoomAdapter, Ours> for Exit {
         reason: DisconnectReason,
         defer: fn(Arc<Socket<RoomAdapter>>),
     ) {
-        self.0.exit(&reason.to_string());
+        match reason {
+            DisconnectReason::ClientNSDisconnect | DisconnectReason::ServerNSDisconnect => {
+                self.0.exit(&reason.to_string());
+            }
+            _ => self.0.exit_kept(&reason.to_string()),
+        }
         defer(socket);
         let connection = &self.0.recipient.connection;
         // Only a swept namespace ends a socket that nobody dismissed: its client must learn of it.
@@ -274,6 +309,6 @@ impl DisconnectHandler<RoomAdapter, Ours> for Exit {
 
 impl Drop for Exit {
     fn drop(&mut self) {
-        self.0.exit("never let in");
+        self.0.exit_kept("never let in");
     }
 }

@@ -15,6 +15,8 @@ mod message;
 mod namespaces;
 mod ping;
 mod queue;
+mod records;
+mod recover;
 mod session;
 mod sessions;
 mod subscribe;

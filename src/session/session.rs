@@ -1,18 +1,21 @@
 //! One session: what the server knows of a socket.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::queue::Queue;
+use super::records::Record;
 use super::sessions::Sessions;
 use crate::auth::Identity;
 use crate::config::Implicit;
 use crate::delivery::Recipient;
 use crate::events::ChannelMask;
+use crate::hub::Missed;
 use crate::limits::Bucket;
 use crate::rooms::Scope;
-use crate::wire::{WireError, now_ms};
+use crate::wire::packet::Admission;
+use crate::wire::{Pid, WireError, now_ms};
 
 /// The session of a socket in a namespace.
 #[derive(Debug)]
@@ -22,6 +25,12 @@ pub(super) struct Session {
     /// The scope that its namespace stands for; none in the main namespace.
     pub(super) scope: Option<Scope>,
     pub(super) opened_at_ms: i64,
+    /// The secret by which its client can take it up again.
+    pid: Option<Pid>,
+    /// What its client missed before it came back, until it is let in.
+    missed: Mutex<Option<Missed>>,
+    /// Whether its client has taken it up again on another connection.
+    pub(super) taken_over: AtomicBool,
     pub(super) queue: Queue,
     /// Messages the socket may send.
     pub(super) messages: Bucket,
@@ -41,13 +50,25 @@ struct State {
 }
 
 impl Session {
-    pub(super) fn new(sessions: &Arc<Sessions>, recipient: Arc<Recipient>, scope: Option<Scope>) -> Arc<Self> {
+    pub(super) fn new(
+        sessions: &Arc<Sessions>,
+        recipient: Arc<Recipient>,
+        scope: Option<Scope>,
+        pid: Option<Pid>,
+        missed: Option<Missed>,
+    ) -> Arc<Self> {
+        if let Some(pid) = &pid {
+            sessions.records.begin(pid, &recipient.id);
+        }
         let limits = &sessions.config().limits;
         Arc::new(Self {
             sessions: Arc::downgrade(sessions),
             recipient,
             scope,
             opened_at_ms: now_ms(),
+            pid,
+            missed: Mutex::new(missed),
+            taken_over: AtomicBool::new(false),
             queue: Queue::new(limits.max_queued_events),
             messages: Bucket::default(),
             acks: Bucket::default(),
@@ -59,6 +80,16 @@ impl Session {
 
     pub(super) fn sessions(&self) -> Option<Arc<Sessions>> {
         self.sessions.upgrade()
+    }
+
+    /// What its CONNECT reply says.
+    pub(super) fn admission(&self) -> Admission {
+        Admission { id: self.recipient.id.clone(), pid: self.pid.clone() }
+    }
+
+    /// What its client missed, once.
+    pub(super) fn take_missed(&self) -> Option<Missed> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Who the socket is, once that is established.
@@ -145,13 +176,24 @@ impl Session {
         change(identity)
     }
 
-    /// The only exit: whatever ended the socket, its seat, rooms and names are free again.
+    /// Ends the session for good.
     pub(super) fn exit(&self, reason: &str) {
+        self.leave(reason, false);
+    }
+
+    /// Ends the session, which its client can take up again, unless the server has ended it for good.
+    pub(super) fn exit_kept(&self, reason: &str) {
+        let taken_over = self.taken_over.load(Ordering::SeqCst);
+        self.leave(reason, taken_over || !self.recipient.connection.is_dismissed());
+    }
+
+    /// The only exit: whatever ended the socket, its seat, rooms and names are free again.
+    fn leave(&self, reason: &str, kept: bool) {
         let mut state = self.lock();
         if std::mem::replace(&mut state.exited, true) {
             return;
         }
-        self.recipient.connection.leave(&self.recipient.id);
+        let journal = self.recipient.connection.leave(&self.recipient.id);
         self.queue.close();
         let Some(sessions) = self.sessions() else { return };
         sessions.services.directory.remove(&self.recipient);
@@ -159,6 +201,16 @@ impl Session {
             sessions.services.seats.release(&identity.organization, self.recipient.connection.key());
         }
         sessions.remove(&self.recipient.id);
+        if let Some(pid) = &self.pid {
+            let record = kept.then(|| Record {
+                id: self.recipient.id.clone(),
+                namespace: self.recipient.namespace().into(),
+                identity: state.identity.clone(),
+                interest: self.recipient.interest().clone(),
+                journal,
+            });
+            sessions.records.end(pid, &self.recipient.id, record);
+        }
         if self.scope.is_some() {
             sessions.namespaces.leave(self.recipient.namespace());
         }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::admit::Reception;
 use super::deadlines::Deadlines;
 use super::namespaces::Namespaces;
+use super::records::Records;
 use super::session::Session;
 use crate::config::Config;
 use crate::connection::{Connection, Intake};
@@ -48,6 +49,7 @@ pub struct Sessions {
     pub(super) services: Services,
     pub(super) namespaces: Namespaces,
     pub(super) deadlines: Deadlines,
+    pub(super) records: Records,
     pub(super) rates: Rates,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
     emptied: Notify,
@@ -79,6 +81,10 @@ impl Sessions {
     pub fn start(services: Services, stopping: &CancellationToken) -> Arc<Self> {
         let sessions = Arc::new(Self {
             rates: Rates::new(services.config.limits.rate_limit_messages_per_second),
+            records: Records::new(
+                Duration::from_millis(services.config.recovery.max_disconnection_ms),
+                services.config.limits.max_connections_total,
+            ),
             services,
             namespaces: Namespaces::default(),
             deadlines: Deadlines::default(),
@@ -179,7 +185,7 @@ impl Sessions {
 
 impl Intake for Sessions {
     fn admissible(&self, connection: &Connection, namespace: &str, auth: &str) -> Result<(), WireError> {
-        self.check_connect(connection, namespace, Some(auth)).map(|_| ()).inspect_err(|error| {
+        self.check_connect(connection, namespace, Some(auth), false).map(|_| ()).inspect_err(|error| {
             self.services.counters.error(&error.to_string());
         })
     }

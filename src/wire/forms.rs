@@ -34,6 +34,15 @@ impl Forms {
         }
     }
 
+    /// These forms; none if there are none.
+    pub fn of(forms: impl IntoIterator<Item = Form>) -> Option<Self> {
+        forms.into_iter().fold(None, |sum, form| match (sum, form) {
+            (None | Some(Self::Named), Form::Named) => Some(Self::Named),
+            (None | Some(Self::Envelope), Form::Envelope) => Some(Self::Envelope),
+            _ => Some(Self::Both),
+        })
+    }
+
     /// The value of `?forms=` or of the `forms` field, if it is one.
     pub fn parse(text: &str) -> Option<Self> {
         match text {

@@ -40,6 +40,35 @@ impl fmt::Display for PublicId {
     }
 }
 
+/// The secret by which a client takes its session up again: 20 letters and digits.
+///
+/// It is a credential, so it cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pid(Arc<str>);
+
+impl Pid {
+    /// A secret that nobody can guess.
+    pub fn fresh() -> Self {
+        Self(random_letters(20).into())
+    }
+
+    /// The secret a client has sent.
+    pub fn of(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret as text, for its own client only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pid")
+    }
+}
+
 /// A message id: `msg_<ms>_<9 letters>`.
 pub fn fresh_message_id() -> String {
     format!("msg_{}_{}", now_ms(), random_letters(9))

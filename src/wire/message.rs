@@ -37,20 +37,32 @@ pub struct Envelope<'a> {
     pub position: &'a str,
 }
 
-/// `"name",<payload>`: the arguments of the named form.
-pub fn named(event: &str, payload: &RawValue) -> String {
+/// `"name",<payload>[,"<position>"]`: the arguments of the named form.
+pub fn named(event: &str, payload: &RawValue, position: Option<&str>) -> String {
     let payload = payload.get();
-    let mut out = String::with_capacity(event.len() + payload.len() + 3);
+    let mut out = String::with_capacity(event.len() + payload.len() + position.map_or(0, str::len) + 6);
     out.push_str(&quoted(event));
     out.push(',');
     out.push_str(payload);
+    end_with(&mut out, position);
     out
 }
 
-/// `"message",<envelope>`: the arguments of the envelope form.
-pub fn enveloped(envelope: &Envelope<'_>) -> String {
+/// `"message",<envelope>[,"<position>"]`: the arguments of the envelope form.
+pub fn enveloped(envelope: &Envelope<'_>, position: Option<&str>) -> String {
     let body = serde_json::to_string(envelope).expect("an envelope is always JSON");
-    format!("\"message\",{body}")
+    let mut out = format!("\"message\",{body}");
+    end_with(&mut out, position);
+    out
+}
+
+/// A position is letters, digits and dots, so it needs no escapes.
+fn end_with(out: &mut String, position: Option<&str>) {
+    if let Some(position) = position {
+        out.push_str(",\"");
+        out.push_str(position);
+        out.push('"');
+    }
 }
 
 /// `"name",<value>`: the arguments of any other event.
@@ -70,7 +82,8 @@ mod tests {
     #[test]
     fn the_payload_passes_byte_for_byte() {
         let payload = RawValue::from_string(r#"{ "b":1.50, "a" : "é\u0041" }"#.into()).expect("JSON");
-        assert_eq!(named("kpi:update", &payload), r#""kpi:update",{ "b":1.50, "a" : "é\u0041" }"#);
+        assert_eq!(named("kpi:update", &payload, None), r#""kpi:update",{ "b":1.50, "a" : "é\u0041" }"#);
+        assert!(named("kpi:update", &payload, Some("e.1.0")).ends_with(r#"},"e.1.0""#));
         let envelope = Envelope {
             message_id: "m",
             event: "kpi:update",
@@ -84,6 +97,6 @@ mod tests {
             ack_timeout_ms: None,
             position: "e.1",
         };
-        assert!(enveloped(&envelope).contains(r#""data":{ "b":1.50, "a" : "é\u0041" },"#));
+        assert!(enveloped(&envelope, None).contains(r#""data":{ "b":1.50, "a" : "é\u0041" },"#));
     }
 }

@@ -13,6 +13,6 @@ mod time;
 
 pub use error::{Code, WireError};
 pub use forms::{Form, Forms};
-pub use id::{PublicId, fresh_message_id, fresh_subscription_id, random_letters};
+pub use id::{Pid, PublicId, fresh_message_id, fresh_subscription_id, random_letters};
 pub use object::{nested_object, read_object};
 pub use time::{iso, now_iso, now_ms};

@@ -4,6 +4,8 @@
 //! `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]`; an Engine.IO
 //! message puts a `4` in front.
 
+use super::{Pid, PublicId};
+
 /// The type of a Socket.IO packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -120,12 +122,31 @@ pub fn disconnect(namespace: &str) -> String {
     out
 }
 
-/// The Engine.IO message that lets a socket into a namespace: `40[<namespace>,]{"sid":…}`.
-pub fn connect(namespace: &str, sid: &str) -> String {
+/// The Engine.IO message that lets a socket into a namespace: `40[<namespace>,]{"sid":…,"pid":…}`.
+pub fn connect(namespace: &str, admission: &Admission) -> String {
     let mut out = String::new();
     begin(&mut out, '0', namespace);
-    out.push_str(&serde_json::json!({ "sid": sid }).to_string());
+    out.push_str(&admission.body());
     out
+}
+
+/// What a CONNECT reply tells a client: its public id, and how it takes its session up again, if it can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Its public id.
+    pub id: PublicId,
+    /// The secret of its session.
+    pub pid: Option<Pid>,
+}
+
+impl Admission {
+    /// `{"sid":…,"pid":…}`: both are letters and digits, ours, and need no escapes.
+    pub fn body(&self) -> String {
+        match &self.pid {
+            Some(pid) => format!(r#"{{"sid":"{}","pid":"{}"}}"#, self.id, pid.reveal()),
+            None => format!(r#"{{"sid":"{}"}}"#, self.id),
+        }
+    }
 }
 
 /// The Engine.IO message that refuses a namespace: `44[<namespace>,]{"message":…}`.
@@ -160,7 +181,11 @@ mod tests {
         assert_eq!(ack("/", 3, "{}"), "433[{}]");
         assert_eq!(disconnect("/"), "41");
         assert_eq!(disconnect("/org/a"), "41/org/a,");
-        assert_eq!(connect("/org/a", "x"), r#"40/org/a,{"sid":"x"}"#);
+        let admission = Admission { id: PublicId::fresh(), pid: None };
+        assert_eq!(connect("/org/a", &admission), format!(r#"40/org/a,{{"sid":"{}"}}"#, admission.id));
+        let pid = Pid::fresh();
+        let reply = connect("/", &Admission { pid: Some(pid.clone()), ..admission });
+        assert!(reply.contains(pid.reveal()) && !format!("{pid:?}").contains(pid.reveal()));
         assert_eq!(connect_error("/", "no"), r#"44{"message":"no"}"#);
     }
 }

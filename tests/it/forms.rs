@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{ConnectOptions, Event, Forms, TestServer, assert_shape};
+use crate::kit::{ConnectOptions, Event, Forms, Protocol, TestServer, assert_shape};
 
 async fn publish(server: &TestServer) {
     server.broadcast("kpi:update", json!({ "organization_id": "org-1", "queue_name": "q" }), json!({})).await;
@@ -32,7 +32,7 @@ async fn the_envelope_tells_where_an_event_belongs() {
     let answer = server.broadcast("kpi:update", data.clone(), json!({})).await;
     let envelope = agent.next_named("message").await;
     assert_shape("envelope", envelope.payload());
-    assert_eq!(envelope.args.len(), 1);
+    assert_eq!(envelope.args[1..], [json!(format!("{}.1", answer["position"].as_str().unwrap()))]);
     for field in ["organization_id", "department_id", "queue_name"] {
         assert_eq!(envelope.payload()[field], data[field]);
     }
@@ -43,13 +43,25 @@ async fn the_envelope_tells_where_an_event_belongs() {
 }
 
 #[tokio::test]
-async fn the_named_form_has_one_argument() {
+async fn the_named_form_has_one_argument_and_its_position() {
     let server = TestServer::start(|_| {}).await;
     let mut agent = server.agent("org-1").await;
-    publish(&server).await;
+    let answer = server.broadcast("kpi:update", json!({}), json!({ "organization_id": "org-1" })).await;
     let event = agent.next_event().await;
-    assert_eq!(event.args.len(), 1, "{}", event.raw);
-    assert_eq!(agent.connected.as_object().unwrap().get("pid"), None);
+    assert_eq!(event.args[1..], [json!(format!("{}.0", answer["position"].as_str().unwrap()))], "{}", event.raw);
+}
+
+#[tokio::test]
+async fn without_recovery_and_for_old_clients_there_are_neither_secrets_nor_positions() {
+    for (enabled, protocol) in [(false, Protocol::V4), (true, Protocol::V3)] {
+        let server = TestServer::start(|config| config.recovery.enabled = enabled).await;
+        let options = ConnectOptions { protocol, ..ConnectOptions::named() };
+        let mut agent = server.connect_with(options).await.authenticate("org-1").await;
+        publish(&server).await;
+        let event = agent.next_event().await;
+        assert_eq!(event.args.len(), 1, "{}", event.raw);
+        assert_eq!(agent.connected.get("pid"), None);
+    }
 }
 
 #[tokio::test]
@@ -103,12 +115,14 @@ async fn a_payload_passes_byte_for_byte() {
     let reply = server.call(Method::POST, "/broadcast").raw_json(body).send().await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text);
     let named = agent.next_event().await;
-    assert_eq!(named.raw, format!(r#"2["kpi:update",{payload}]"#));
+    let whole = |raw: &str| raw.starts_with(&format!(r#"2["kpi:update",{payload},"#));
+    assert!(whole(&named.raw), "{}", named.raw);
     let envelope = agent.next_event().await;
     assert!(envelope.raw.contains(payload), "{}", envelope.raw);
     let reply = server.call(Method::POST, "/broadcast/kpi").raw_json(payload).send().await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text);
-    assert_eq!(agent.next_event().await.raw, format!(r#"2["kpi:update",{payload}]"#));
+    let named = agent.next_event().await;
+    assert!(whole(&named.raw), "{}", named.raw);
     agent.next_event().await;
 }
 

@@ -24,6 +24,7 @@ mod namespaces;
 mod order;
 mod payloads;
 mod property;
+mod recovery;
 mod shutdown;
 mod stall;
 mod subscribe;

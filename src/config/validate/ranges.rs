@@ -67,6 +67,7 @@ const RANGES: &[Range] = &[
     between(1, DAY_MS, "outbox.write_stall_timeout_ms", |c| c.outbox.write_stall_timeout_ms),
     between(4_096, 64 * 1_024 * 1_024, "outbox.socket_buffer_bytes", |c| c.outbox.socket_buffer_bytes as u64),
     at_least(1, "outbox.polling_queue_packets", |c| c.outbox.polling_queue_packets as u64),
+    between(1, DAY_MS, "recovery.max_disconnection_ms", |c| c.recovery.max_disconnection_ms),
     between(1, 1_024, "log.shards", |c| c.log.shards.into()),
     at_least(1, "log.max_entries", |c| c.log.max_entries as u64),
     at_least(1, "log.max_bytes", |c| c.log.max_bytes as u64),

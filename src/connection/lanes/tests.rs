@@ -16,6 +16,7 @@ struct Spec {
 
 fn event(number: usize, spec: Spec) -> Outgoing {
     let kind = Kind {
+        offset: number as u64,
         event: number as u16,
         priority: spec.priority,
         requires_ack: spec.requires_ack,
@@ -34,7 +35,7 @@ fn spec(priority: Priority, entity: u64, conflated: bool) -> Spec {
 }
 
 fn all(lanes: &mut Lanes) -> Vec<usize> {
-    let read = |frames: Bytes| std::str::from_utf8(&frames).expect("text").parse().expect("a number");
+    let read = |next: Next| std::str::from_utf8(&next.frames).expect("text").parse().expect("a number");
     std::iter::from_fn(|| lanes.pop()).map(read).collect()
 }
 
@@ -176,7 +177,7 @@ proptest! {
                     }
                 }
                 Step::Pop => {
-                    let popped = lanes.pop().map(|frames| String::from_utf8_lossy(&frames).parse::<usize>());
+                    let popped = lanes.pop().map(|next| String::from_utf8_lossy(&next.frames).parse::<usize>());
                     prop_assert_eq!(popped.is_some(), !waiting.is_empty());
                     let Some(Ok(number)) = popped else { continue };
                     let at = waiting.iter().position(|other| *other == number);

@@ -1,0 +1,158 @@
+//! Replay: what a socket missed, from the log, before anything newer.
+//!
+//! Pages are sent outside the sequencer, no faster than the client takes them.
+//! Only the last one is sent by the sequencer of the shard, between two
+//! entries, so that replay and live delivery meet without a gap or a double.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::publish::Hub;
+use crate::connection::{Handover, Read};
+use crate::delivery::{Recipient, value_of};
+use crate::log::{Entry, Named};
+use crate::rooms::Id;
+use crate::wire::Form;
+
+/// Entries sent before the client has to catch up; fewer on polling, whose queue counts packets.
+const PAGE: usize = 256;
+const POLLING_PAGE: usize = 64;
+
+/// Bytes of payload, likewise.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// What a socket has read, and so what it missed.
+#[derive(Debug)]
+pub struct Missed {
+    shard: usize,
+    read: Read,
+    /// The last entry it has read, if it may have read only the first form of it.
+    half: Option<u64>,
+    /// The newest value it has read of each thing, where it has read ahead of others.
+    values: HashMap<NonZeroU64, u64>,
+}
+
+impl Missed {
+    /// The forms of an entry that are missing; none if it was read or a newer value of it was.
+    fn unread(&self, entry: &Entry, recipient: &Recipient) -> &'static [Form] {
+        let offset = entry.position.offset;
+        if self.half == Some(offset) {
+            return &[Form::Envelope];
+        }
+        if offset <= self.read.up_to || self.read.beyond.contains(&offset) {
+            return &[];
+        }
+        let newer = || value_of(entry, recipient).and_then(|value| self.values.get(&value));
+        if !self.values.is_empty() && newer().is_some_and(|newer| *newer > offset) {
+            return &[];
+        }
+        &[Form::Named, Form::Envelope]
+    }
+
+    fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient) {
+        let mut handover = Handover::default();
+        for entry in entries {
+            let unread = self.unread(entry, recipient);
+            if !unread.is_empty() {
+                recipient.replay(entry, unread, &mut handover);
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// What a socket of an organization missed that has read this; none if something of it is gone.
+    pub fn missed(&self, organization: Option<&Id>, last: &Named, read: Read) -> Option<Missed> {
+        let shard = self.log.shard_of(organization);
+        let half = (last.form == Some(Form::Named)).then_some(last.position.offset);
+        let whole = self.log.is_whole_behind(shard, &last.position)
+            && self.log.is_whole_behind(shard, &last.position.at(read.up_to));
+        whole.then(|| Missed { shard, read, half, values: HashMap::new() })
+    }
+
+    /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
+    /// client begins anew.
+    pub async fn replay(self: Arc<Self>, recipient: Arc<Recipient>, mut missed: Missed) {
+        for offset in missed.read.beyond.clone() {
+            let entry = self.log.since(missed.shard, offset - 1, 1).entries.pop();
+            if let Some(value) = entry.and_then(|entry| value_of(&entry, &recipient)) {
+                let newest = missed.values.entry(value).or_default();
+                *newest = offset.max(*newest);
+            }
+        }
+        let mut after = missed.half.map_or(missed.read.up_to, |half| missed.read.up_to.min(half - 1));
+        let missed = Arc::new(missed);
+        loop {
+            if !recipient.connection.caught_up().await {
+                return;
+            }
+            let page = if recipient.connection.is_direct() { PAGE } else { POLLING_PAGE };
+            match self.join(&recipient, &missed, after, page).await {
+                Some(Joined::Live) | None => return,
+                Some(Joined::Gap) => return recipient.connection.cut(),
+                Some(Joined::Behind) => {}
+            }
+            let batch = self.log.since(missed.shard, after, page);
+            let entries = first_bytes(&batch.entries);
+            if batch.gap {
+                return recipient.connection.cut();
+            }
+            missed.send(entries, &recipient);
+            after = entries.last().map_or(after, |entry| entry.position.offset);
+        }
+    }
+
+    /// Has the sequencer send the last page, if what is left is one.
+    async fn join(
+        self: &Arc<Self>,
+        recipient: &Arc<Recipient>,
+        missed: &Arc<Missed>,
+        after: u64,
+        page: usize,
+    ) -> Option<Joined> {
+        let (hub, recipient, missed) = (self.clone(), recipient.clone(), missed.clone());
+        let (answer, answered) = oneshot::channel();
+        self.between_entries(missed.shard, move |delivered| {
+            let left = usize::try_from(delivered.saturating_sub(after)).unwrap_or(usize::MAX);
+            let joined = if left > page {
+                Joined::Behind
+            } else {
+                let batch = hub.log.since(missed.shard, after, left);
+                if batch.gap {
+                    Joined::Gap
+                } else if first_bytes(&batch.entries).len() < batch.entries.len() {
+                    Joined::Behind
+                } else {
+                    missed.send(&batch.entries, &recipient);
+                    recipient.go_live();
+                    Joined::Live
+                }
+            };
+            answer.send(joined).ok();
+        });
+        answered.await.ok()
+    }
+}
+
+/// What came of the last page.
+enum Joined {
+    /// It is sent, and what comes from here on is live.
+    Live,
+    /// It is not the last one.
+    Behind,
+    /// Something that was missed is gone.
+    Gap,
+}
+
+/// The first entries that fit into a page, one at least.
+fn first_bytes(entries: &[Arc<Entry>]) -> &[Arc<Entry>] {
+    let mut bytes = 0;
+    let fit = entries.iter().take_while(|entry| {
+        bytes += entry.draft.payload.get().len();
+        bytes <= PAGE_BYTES
+    });
+    &entries[..fit.count().max(1).min(entries.len())]
+}

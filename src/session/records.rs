@@ -1,0 +1,165 @@
+//! Sessions whose client has gone, for as long as it may come back.
+//!
+//! A client takes its session up again with a secret; only the secret's hash
+//! is kept.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::auth::Identity;
+use crate::connection::Journal;
+use crate::delivery::Interest;
+use crate::wire::{Pid, PublicId};
+
+/// What is left of a session.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: PublicId,
+    pub(super) namespace: Box<str>,
+    pub(super) identity: Option<Identity>,
+    pub(super) interest: Interest,
+    /// What was written to its socket.
+    pub(super) journal: Journal,
+}
+
+type Key = [u8; 32];
+
+#[derive(Debug)]
+enum Holder {
+    /// A session that has a client, by its public id.
+    Live(PublicId),
+    /// One whose client is gone, since then.
+    Gone(Box<Record>, Instant),
+}
+
+/// The sessions that can be taken up again.
+#[derive(Debug)]
+pub(super) struct Records {
+    kept_for: Duration,
+    most: usize,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    holders: HashMap<Key, Holder>,
+    /// Those that are gone, the first to go first; some may have come back since.
+    gone: VecDeque<(Instant, Key)>,
+}
+
+/// What a secret opens.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A session that still has a client, which may be dead.
+    Live(PublicId),
+    /// One whose client is gone; it is taken out.
+    Gone(Box<Record>),
+}
+
+impl Records {
+    /// No records; each is kept for so long, and so many at once.
+    pub(super) fn new(kept_for: Duration, most: usize) -> Self {
+        Self { kept_for, most, book: Mutex::default() }
+    }
+
+    /// A session begins under a secret.
+    pub(super) fn begin(&self, pid: &Pid, id: &PublicId) {
+        self.lock().holders.insert(key(pid), Holder::Live(id.clone()));
+    }
+
+    /// A session ends; with a record it can be taken up again.
+    pub(super) fn end(&self, pid: &Pid, id: &PublicId, record: Option<Record>) {
+        let key = key(pid);
+        let mut book = self.lock();
+        if !matches!(book.holders.get(&key), Some(Holder::Live(live)) if live == id) {
+            return;
+        }
+        book.holders.remove(&key);
+        let now = Instant::now();
+        if let Some(record) = record {
+            book.holders.insert(key, Holder::Gone(Box::new(record), now));
+            book.gone.push_back((now, key));
+        }
+        while let Some((since, key)) = book.gone.front().copied()
+            && (now - since >= self.kept_for || book.gone.len() > self.most)
+        {
+            book.gone.pop_front();
+            if matches!(book.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since) {
+                book.holders.remove(&key);
+            }
+        }
+    }
+
+    /// What a secret opens, if it opens anything.
+    pub(super) fn find(&self, pid: &Pid) -> Option<Found> {
+        let key = key(pid);
+        let mut book = self.lock();
+        if let Holder::Live(id) = book.holders.get(&key)? {
+            return Some(Found::Live(id.clone()));
+        }
+        match book.holders.remove(&key) {
+            Some(Holder::Gone(record, since)) if since.elapsed() < self.kept_for => Some(Found::Gone(record)),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(pid: &Pid) -> Key {
+    Sha256::digest(pid.reveal()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Forms;
+
+    fn record(id: &PublicId) -> Record {
+        let (identity, journal) = (None, Journal::default());
+        Record { id: id.clone(), namespace: "/".into(), identity, interest: Interest::none(Forms::Both), journal }
+    }
+
+    #[test]
+    fn a_secret_opens_its_session_once() {
+        let records = Records::new(Duration::from_secs(60), 10);
+        let (pid, id) = (Pid::fresh(), PublicId::fresh());
+        records.begin(&pid, &id);
+        assert!(matches!(records.find(&pid), Some(Found::Live(live)) if live == id));
+        records.end(&pid, &id, Some(record(&id)));
+        assert!(records.find(&Pid::fresh()).is_none());
+        assert!(matches!(records.find(&pid), Some(Found::Gone(record)) if record.id == id));
+        assert!(records.find(&pid).is_none());
+    }
+
+    #[test]
+    fn a_record_goes_when_its_time_is_over_or_there_are_too_many() {
+        let short = Records::new(Duration::ZERO, 10);
+        let (pid, id) = (Pid::fresh(), PublicId::fresh());
+        short.begin(&pid, &id);
+        short.end(&pid, &id, Some(record(&id)));
+        assert!(short.find(&pid).is_none());
+        let few = Records::new(Duration::from_secs(60), 2);
+        let pids: Vec<Pid> = (0..3).map(|_| Pid::fresh()).collect();
+        for pid in &pids {
+            few.begin(pid, &id);
+            few.end(pid, &id, Some(record(&id)));
+        }
+        assert!(few.find(&pids[0]).is_none() && few.find(&pids[1]).is_some() && few.find(&pids[2]).is_some());
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_holder_takes_nothing_from_a_later_one() {
+        let records = Records::new(Duration::from_secs(60), 10);
+        let (pid, early, late) = (Pid::fresh(), PublicId::fresh(), PublicId::fresh());
+        records.begin(&pid, &early);
+        records.begin(&pid, &late);
+        records.end(&pid, &early, None);
+        assert!(matches!(records.find(&pid), Some(Found::Live(live)) if live == late));
+    }
+}
