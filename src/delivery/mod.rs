@@ -18,4 +18,4 @@ pub use deliver::{Delivered, deliver};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription};
 pub use recipient::Recipient;
-pub use rendered::{is_large, prepare, value_of};
+pub use rendered::{entity_of, is_large, prepare};

@@ -74,9 +74,9 @@ pub fn prepare(directory: &Directory, entry: &Entry) -> Vec<Prepared> {
     prepared
 }
 
-/// What an entry is the value of for a socket, as a key, if a newer value may replace it.
-pub fn value_of(entry: &Entry, recipient: &Recipient) -> Option<NonZeroU64> {
-    kind_of(entry, recipient.namespace(), recipient.directory().keys()).conflation
+/// What an entry is about for a socket, as a key.
+pub fn entity_of(entry: &Entry, recipient: &Recipient) -> u64 {
+    kind_of(entry, recipient.namespace(), recipient.directory().keys()).entity
 }
 
 /// What was prepared of an entry and nobody wanted is not prepared of the next one.

@@ -5,14 +5,13 @@
 //! entries, so that replay and live delivery meet without a gap or a double.
 
 use std::collections::HashMap;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::publish::Hub;
 use crate::connection::{Handover, Read};
-use crate::delivery::{Recipient, value_of};
+use crate::delivery::{Recipient, entity_of};
 use crate::log::{Entry, Named};
 use crate::rooms::Id;
 use crate::wire::Form;
@@ -31,12 +30,13 @@ pub struct Missed {
     read: Read,
     /// The last entry it has read, if it may have read only the first form of it.
     half: Option<u64>,
-    /// The newest value it has read of each thing, where it has read ahead of others.
-    values: HashMap<NonZeroU64, u64>,
+    /// The newest it has read of each entity, where it has read ahead of others.
+    newest: HashMap<u64, u64>,
 }
 
 impl Missed {
-    /// The forms of an entry that are missing; none if it was read or a newer value of it was.
+    /// The forms of an entry that are missing; none if it was read, or lost on purpose: within an entity nothing
+    /// overtakes, so what is older than something read of the same was not kept back.
     fn unread(&self, entry: &Entry, recipient: &Recipient) -> &'static [Form] {
         let offset = entry.position.offset;
         if self.half == Some(offset) {
@@ -45,8 +45,8 @@ impl Missed {
         if offset <= self.read.up_to || self.read.beyond.contains(&offset) {
             return &[];
         }
-        let newer = || value_of(entry, recipient).and_then(|value| self.values.get(&value));
-        if !self.values.is_empty() && newer().is_some_and(|newer| *newer > offset) {
+        let newest = || self.newest.get(&entity_of(entry, recipient));
+        if !self.newest.is_empty() && newest().is_some_and(|newest| *newest > offset) {
             return &[];
         }
         &[Form::Named, Form::Envelope]
@@ -70,16 +70,15 @@ impl Hub {
         let half = (last.form == Some(Form::Named)).then_some(last.position.offset);
         let whole = self.log.is_whole_behind(shard, &last.position)
             && self.log.is_whole_behind(shard, &last.position.at(read.up_to));
-        whole.then(|| Missed { shard, read, half, values: HashMap::new() })
+        whole.then(|| Missed { shard, read, half, newest: HashMap::new() })
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
     /// client begins anew.
     pub async fn replay(self: Arc<Self>, recipient: Arc<Recipient>, mut missed: Missed) {
         for offset in missed.read.beyond.clone() {
-            let entry = self.log.since(missed.shard, offset - 1, 1).entries.pop();
-            if let Some(value) = entry.and_then(|entry| value_of(&entry, &recipient)) {
-                let newest = missed.values.entry(value).or_default();
+            if let Some(entry) = self.log.since(missed.shard, offset - 1, 1).entries.pop() {
+                let newest = missed.newest.entry(entity_of(&entry, &recipient)).or_default();
                 *newest = offset.max(*newest);
             }
         }

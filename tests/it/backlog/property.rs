@@ -12,7 +12,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use super::{FILLER, Lost, fill, lost, pressed, stopped};
-use crate::kit::{Client, Event, Forms, TestServer};
+use crate::kit::{Client, ConnectOptions, Event, Forms, TestServer};
 
 /// Events, and whether a newer one is a newer value.
 const EVENTS: [(&str, bool); 9] = [
@@ -228,6 +228,82 @@ async fn check(steps: Vec<Step>) -> Result<(usize, usize), TestCaseError> {
     Ok((lost, overtaken))
 }
 
+/// The positions that a client names when it comes back: that of the last frame which carries one.
+fn last_position(events: &[Event]) -> Option<&str> {
+    events.iter().rev().find_map(|event| event.args.get(1).and_then(Value::as_str))
+}
+
+/// The publications that arrived, in the order of their named frames; each form once, unless it is to be
+/// acknowledged, which it may be told twice.
+fn each_form_once(events: &[Event], published: &[Publication]) -> Result<Vec<usize>, TestCaseError> {
+    let mut seen: BTreeMap<(usize, bool), usize> = BTreeMap::new();
+    let mut order = Vec::new();
+    for event in events.iter().filter(|event| event.entry() != FILLER) {
+        let Some(number) = event.data()["n"].as_u64().map(|number| number as usize) else { continue };
+        let named = event.name != "message";
+        let times = seen.entry((number, named)).or_default();
+        *times += 1;
+        prop_assert!(*times == 1 || published[number].requires_ack, "{} came twice: {:?}", number, published[number]);
+        if named && *times == 1 {
+            order.push(number);
+        }
+    }
+    for number in &order {
+        prop_assert!(seen.contains_key(&(*number, false)), "{} came in one form only", number);
+    }
+    Ok(order)
+}
+
+/// A client that reads slowly, breaks off after some of these steps and comes back when all are done ends with what
+/// it should have.
+async fn check_broken(steps: Vec<Step>, breaks_at: usize) -> Result<usize, TestCaseError> {
+    let server = TestServer::start(pressed).await;
+    let options = ConnectOptions { receive_buffer: Some(4_096), ..ConnectOptions::default() };
+    let mut slow = server.connect_with(options).await.authenticate("org-1").await;
+    server.broadcast("system:broadcast", json!({ "first": true }), json!({ "organization_id": "org-1" })).await;
+    let mut events = vec![slow.next_event().await, slow.next_event().await];
+    let (pid, id) = (slow.connected["pid"].clone(), slow.socket_id.clone());
+    slow.wire.hold().await;
+    fill(&server, &slow).await;
+    let (mut slow, mut published) = (Some(slow), Vec::new());
+    for (at, step) in steps.into_iter().enumerate() {
+        if at == breaks_at
+            && let Some(slow) = slow.take()
+        {
+            events.extend(slow.break_off().await);
+            server.count("the connection is gone", |census| census.sockets == 0).await;
+        }
+        match (step, &slow) {
+            (Step::Read(messages), Some(slow)) => slow.wire.read(messages),
+            (Step::Read(_), None) => {}
+            (Step::Publish(publication), _) => {
+                let (status, answer) = server.publish("/broadcast", publication.body(published.len())).await;
+                prop_assert_eq!(status, 200, "{}", answer);
+                published.push(publication);
+            }
+        }
+    }
+    if let Some(slow) = slow {
+        events.extend(slow.break_off().await);
+        server.count("the connection is gone", |census| census.sockets == 0).await;
+    }
+    let read = events.len();
+    let auth = json!({ "pid": pid, "offset": last_position(&events) });
+    let mut client = server.connect_with(ConnectOptions::default().auth(auth)).await;
+    let greeting = client.next_named("connected").await;
+    prop_assert_eq!(&greeting.payload()["recovered"], &json!(true), "{:?}", last_position(&events));
+    prop_assert_eq!(&client.socket_id, &id);
+    client.organization = "org-1".into();
+    events.extend(client.drain(&server).await);
+
+    let received = each_form_once(&events, &published)?;
+    entities_in_order(&received, &published)?;
+    nothing_lost_that_matters(&received, &published)?;
+    drop(client);
+    server.finish().await;
+    Ok(read)
+}
+
 // === What is tried ===
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -260,4 +336,18 @@ fn a_backlog_keeps_the_rules_whatever_comes_and_however_slowly_it_is_read() {
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(losses.get() > 0 && overtakings.get() > 0, "nothing waited, so nothing was tried");
+}
+
+#[test]
+fn a_client_that_breaks_off_in_a_backlog_ends_with_what_it_should_have() {
+    let config = ProptestConfig { cases: 12, max_shrink_iters: 8, failure_persistence: None, ..Default::default() };
+    let read = Cell::new(0);
+    let outcome = TestRunner::new(config).run(&(steps(), 0..300usize), |(steps, breaks_at)| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let one = runtime.block_on(check_broken(steps, breaks_at))?;
+        read.update(|all| all + one);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!(read.get() > 0, "nothing was read before it broke off");
 }

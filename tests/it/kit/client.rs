@@ -292,14 +292,10 @@ impl Client {
 
     /// The next catalogue event; greetings and answers to one's own deeds are left out.
     pub async fn next_event(&mut self) -> Event {
-        self.take(|packet| {
-            packet.event().is_some_and(|event| {
-                !matches!(event.name.as_str(), "connected" | "authenticated" | "error" | "client:pong")
-            })
-        })
-        .await
-        .event()
-        .expect("an event")
+        self.take(|packet| packet.event().is_some_and(|event| !is_greeting(&event.name)))
+            .await
+            .event()
+            .expect("an event")
     }
 
     /// The next event of this name; what came before it stays for later.
@@ -382,6 +378,17 @@ impl Client {
         let _ = tokio::time::timeout(DEADLINE, async { while self.receive().await {} }).await;
     }
 
+    /// Is gone without a word; the catalogue events that it has read and nobody has taken.
+    pub async fn break_off(mut self) -> Vec<Event> {
+        self.wire.hold().await;
+        while let Some(Incoming::Packet(raw)) = self.wire.read_already() {
+            self.seen.push_back(Packet::parse(&raw));
+        }
+        self.wire.crash();
+        let events = self.seen.iter().filter_map(Packet::event);
+        events.filter(|event| !is_greeting(&event.name)).collect()
+    }
+
     /// The first packet that fits; others keep their place.
     pub async fn take(&mut self, fits: impl Fn(&Packet) -> bool) -> Packet {
         match tokio::time::timeout(DEADLINE, self.take_until_closed(fits)).await {
@@ -425,4 +432,9 @@ impl Client {
     fn raw_seen(&self) -> Vec<String> {
         self.seen.iter().map(|packet| packet.raw.chars().take(400).collect()).collect()
     }
+}
+
+/// Whether an event is a greeting or an answer to one's own deeds, and not of the catalogue.
+fn is_greeting(event: &str) -> bool {
+    matches!(event, "connected" | "authenticated" | "error" | "client:pong")
 }

@@ -166,6 +166,11 @@ impl Wire {
         self.incoming.recv().await.unwrap_or(Incoming::Closed(None))
     }
 
+    /// The next thing that has come in already.
+    pub fn read_already(&mut self) -> Option<Incoming> {
+        self.incoming.try_recv().ok()
+    }
+
     /// Is gone without a word, on either transport.
     pub fn crash(mut self) {
         self.polling = false;
