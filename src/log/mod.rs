@@ -5,9 +5,11 @@
 //! memory.
 
 mod entry;
+mod journal;
 mod memory;
 mod position;
 
 pub use entry::{Audience, Draft, Entry, Prepared, Targets};
+pub use journal::{Appended, Durability, Journal, JournalError, JournalSettings, Page};
 pub use memory::{Batch, Log};
 pub use position::{Named, Position};
