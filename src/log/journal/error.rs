@@ -32,6 +32,9 @@ pub enum JournalError {
     /// A file that is no part of a journal, or is beyond reading.
     #[error("{} is not a readable journal file; bring it back from a backup, or move the folder away to begin an empty journal", .0.display())]
     Foreign(PathBuf),
+    /// A state file that is damaged, or is not a journal's.
+    #[error("{} is not a readable state file of a journal; bring it back from a backup, delete it to keep the records in a new epoch, or move the folder away to begin an empty journal", .0.display())]
+    State(PathBuf),
     /// The folder was written with another number of shards.
     #[error("{} was written with {written} shards, and {configured} are configured; configure {written}, or move the folder away to begin an empty journal", folder.display())]
     Shards {

@@ -14,6 +14,7 @@ mod recover;
 mod scan;
 mod segment;
 mod settings;
+mod shared;
 mod state;
 mod sync;
 #[cfg(test)]

@@ -21,8 +21,11 @@ pub(super) trait Medium: Send + Sync {
     /// Writes all bytes at a position of a file.
     fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
 
-    /// Brings what was written to a file onto the disk, or the names of new files in a folder.
+    /// Brings what was written to a file onto the disk.
     fn sync(&self, file: &File) -> io::Result<()>;
+
+    /// Brings the names of new files onto the disk.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
 
 /// The real disk.
@@ -35,6 +38,11 @@ impl Medium for Disk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        // `sync_data` would do for a file only: to ext4, a new name in a folder is no data.
+        File::open(folder)?.sync_all()
     }
 }
 
@@ -125,11 +133,6 @@ pub(super) fn ids(folder: &Path) -> Result<Vec<u64>, JournalError> {
         Ok(ids)
     };
     list().map_err(JournalError::io("list", folder))
-}
-
-/// Brings the names of new files onto the disk.
-pub(super) fn sync_folder(folder: &Path, medium: &dyn Medium) -> io::Result<()> {
-    medium.sync(&File::open(folder)?)
 }
 
 fn path(folder: &Path, id: u64) -> PathBuf {

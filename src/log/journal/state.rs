@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::JournalError;
 use super::index::Hole;
 use super::record;
-use super::segment::{FORMAT, Medium, sync_folder};
+use super::segment::{FORMAT, Medium};
 use crate::wire::random_letters;
 
 /// Above any offset that a record can lead to.
@@ -57,17 +57,17 @@ impl State {
             Err(source) => return Err(JournalError::Io { action: "read", path, source }),
         };
         let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.split_once('\n'));
-        let Some((head, body)) = text else { return Err(JournalError::Foreign(path)) };
+        let Some((head, body)) = text else { return Err(JournalError::State(path)) };
         let [MAGIC, format, crc] = head.split(' ').collect::<Vec<_>>()[..] else {
-            return Err(JournalError::Foreign(path));
+            return Err(JournalError::State(path));
         };
         match format.parse() {
             Ok(FORMAT) if crc == checksum(body) => {}
             Ok(found) if found != FORMAT => return Err(JournalError::Format { path, found, known: FORMAT }),
-            _ => return Err(JournalError::Foreign(path)),
+            _ => return Err(JournalError::State(path)),
         }
         let state = serde_json::from_str(body).ok().filter(Self::is_sound);
-        state.map(Some).ok_or(JournalError::Foreign(path))
+        state.map(Some).ok_or(JournalError::State(path))
     }
 
     /// Raises the ceilings, where these are higher.
@@ -128,7 +128,7 @@ impl StateFile {
             self.medium.write(&file, text.as_bytes(), 0)?;
             self.medium.sync(&file)?;
             fs::rename(&temporary, self.folder.join(NAME))?;
-            sync_folder(&self.folder, &*self.medium)
+            self.medium.sync_folder(&self.folder)
         };
         body.and_then(write).map_err(JournalError::io("write", &self.folder.join(NAME)))
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::error::JournalError;
 use super::index::Shard;
-use super::journal::Shared;
-use super::segment::{Segment, sync_folder};
+use super::segment::Segment;
 use super::settings::Durability;
+use super::shared::Shared;
 use super::writer::Writer;
 
 /// How long to wait before what failed is tried again.
@@ -79,7 +79,7 @@ impl Chores {
             shared.syncs.fetch_add(1, Ordering::Relaxed);
         }
         if self.sync_folder {
-            sync_folder(&shared.folder, &*shared.medium).map_err(|error| (shared.folder.clone(), error))?;
+            shared.medium.sync_folder(&shared.folder).map_err(|error| (shared.folder.clone(), error))?;
         }
         if shared.settings.durability == Durability::Always {
             shared.progress.send_modify(|progress| progress.synced = self.ticket);

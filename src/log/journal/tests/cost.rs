@@ -50,3 +50,45 @@ fn append_of_500_bytes() {
         writeln!(out, "  closed in {} ms", close.elapsed().as_millis()).expect("output");
     }
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn append_of_500_bytes_at_a_steady_pace() {
+    let mut out = std::io::stdout();
+    for (durability, pause_us) in [(Durability::Batch, 1000), (Durability::Batch, 100), (Durability::Always, 1000)] {
+        let folder = folder();
+        let settings = JournalSettings { durability, segment_bytes: 16 << 20, ..settings() };
+        let journal = Journal::open(folder.path(), settings).expect("a journal");
+        let (own, all) = (cpu_us("/proc/thread-self/schedstat"), threads_us());
+        let mut appending = std::time::Duration::ZERO;
+        for _ in 0..3000 {
+            std::thread::sleep(std::time::Duration::from_micros(pause_us));
+            let started = Instant::now();
+            journal.append(&[0], 0, &[&[b'x'; 500]]).expect("room");
+            appending += started.elapsed();
+        }
+        let background = ((threads_us() - all) - (cpu_us("/proc/thread-self/schedstat") - own)) / 3000.0;
+        let wall = appending.as_micros() as f64 / 3000.0;
+        let syncs = journal.syncs();
+        writeln!(out, "{durability:?}, one each {pause_us} us: {wall:.2} us wall, {background:.2} us CPU in the background, {syncs} syncs")
+            .expect("output");
+    }
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_lone_commit() {
+    let folder = folder();
+    let settings = JournalSettings { durability: Durability::Always, segment_bytes: 16 << 20, ..settings() };
+    let journal = Journal::open(folder.path(), settings).expect("a journal");
+    let mut times = Vec::new();
+    for _ in 0..500 {
+        let started = Instant::now();
+        let ticket = journal.append(&[0], 0, &[&[b'x'; 500]]).expect("room").ticket;
+        journal.committed(ticket).await.expect("a sync");
+        times.push(started.elapsed().as_micros());
+    }
+    times.sort_unstable();
+    let mut out = std::io::stdout();
+    writeln!(out, "a lone commit: median {} us, p99 {} us", times[250], times[495]).expect("output");
+}

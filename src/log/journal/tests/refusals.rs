@@ -58,9 +58,9 @@ fn files_of_others_and_of_other_versions_are_refused_by_name() {
     let segment = files(&folder).remove(0);
     let bytes = fs::read(&segment).expect("a segment");
     let cases = [
-        (String::new(), "not a readable journal file"),
-        ("something else".into(), "not a readable journal file"),
-        (state.replace("\"clean\":false", "\"clean\":true"), "not a readable journal file"),
+        (String::new(), "not a readable state file"),
+        ("something else".into(), "not a readable state file"),
+        (state.replace("\"clean\":false", "\"clean\":true"), "not a readable state file"),
         (state.replacen(" 1 ", " 2 ", 1), "journal format 2"),
     ];
     for (text, why) in cases {
