@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod kit;
+mod power;
 mod property;
 mod refusals;
 mod retention;

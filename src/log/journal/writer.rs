@@ -94,6 +94,8 @@ impl Writer {
                 (Arc::new(Segment::create(&folder, id, settings.shards, &*medium)?), HEADER as u64)
             }
         };
+        medium.sync(&tail.file).map_err(JournalError::io("sync", &tail.path))?;
+        medium.sync_folder(&folder).map_err(JournalError::io("sync", &folder))?;
         segments.entry(tail.id).or_insert_with(|| Kept { segment: tail.clone(), live: 0, wreck: false });
         let mut writer = Self {
             shards,
@@ -101,9 +103,9 @@ impl Writer {
             written,
             pending: Vec::new(),
             ticket: 0,
-            unsynced: vec![tail.clone()],
+            unsynced: Vec::new(),
             tail,
-            created: true,
+            created: false,
             dead: Vec::new(),
             low: false,
             due: None,
