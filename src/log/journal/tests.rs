@@ -207,3 +207,40 @@ async fn what_is_not_waited_for_is_committed_at_once() {
         journal.committed(ticket).await.expect("a working disk");
     }
 }
+
+#[test]
+fn many_threads_append_read_and_drop_at_once() {
+    for durability in [Durability::None, Durability::Batch, Durability::Always] {
+        let folder = folder();
+        let settings = JournalSettings { durability, max_entries: 500, segment_bytes: 4096, ..settings() };
+        let journal = open(&folder, &settings);
+        let appended = std::thread::scope(|scope| {
+            let journal = &journal;
+            let writers: Vec<_> = (0..4).map(|thread| scope.spawn(move || append_thousand(journal, thread))).collect();
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                (0..3).for_each(|shard| drop(history(journal, shard)));
+            }
+            writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect::<Vec<_>>()
+        });
+        let given: std::collections::BTreeMap<_, _> = appended.iter().cloned().collect();
+        assert_eq!(given.len(), appended.len(), "no offset is given out twice");
+        for shard in 0..3 {
+            let kept = history(&journal, shard);
+            assert_eq!(kept.len(), 500);
+            assert!(kept.iter().skip(1).all(|(_, gap, _)| !gap));
+            assert!(kept.iter().all(|(offset, _, text)| given.get(&(shard, *offset)) == text.as_ref()));
+        }
+    }
+}
+
+/// Appends to one shard after another, and now and then to all; returns what was given out.
+fn append_thousand(journal: &Journal, thread: usize) -> Vec<((usize, u64), String)> {
+    let mut given = Vec::new();
+    for number in 0..1000 {
+        let shards = if number % 10 == 0 { &[0, 1, 2][..] } else { &[[0], [1], [2]][(number + thread) % 3] };
+        let text = format!("{thread}/{number}");
+        let offsets = append(journal, shards, &text);
+        given.extend(shards.iter().zip(offsets).map(|(&shard, offset)| ((shard, offset), text.clone())));
+    }
+    given
+}
