@@ -278,6 +278,8 @@ impl Writer {
         let tail = self.tail.id;
         let dead = self.segments.extract_if(.., |&id, kept| kept.live == 0 && id != tail);
         self.dead.extend(dead.map(|(_, kept)| kept.segment));
+        // An open file takes its room on the disk even when it is deleted.
+        self.unsynced.retain(|segment| self.segments.contains_key(&segment.id));
         if !self.dead.is_empty() {
             self.want(Duration::ZERO);
         }

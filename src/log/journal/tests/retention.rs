@@ -32,6 +32,16 @@ fn a_shard_keeps_as_many_records_and_bytes_as_it_may() {
 }
 
 #[test]
+fn nothing_holds_on_to_the_files_that_are_dropped() {
+    let folder = folder();
+    let settings = JournalSettings { durability: Durability::None, max_entries: 20, ..settings() };
+    let journal = open(&folder, &settings);
+    (0..1000).for_each(|_| drop(append(&journal, &[0], &body())));
+    let writer = journal.shared.lock();
+    assert!(writer.unsynced.len() <= writer.segments.len(), "{:?}", writer.unsynced);
+}
+
+#[test]
 fn a_record_over_the_bound_stays_while_it_is_the_newest() {
     let folder = folder();
     let journal = open(&folder, &JournalSettings { max_bytes: 10, max_entries: 0, ..settings() });
