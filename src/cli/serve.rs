@@ -74,7 +74,12 @@ fn configuration(args: &Args) -> Result<Config, Failure> {
     if let Some(level) = &args.log_level {
         source = source.flag("--log-level", "logging.level", level.as_str());
     }
-    config::load(source).map_err(Failure::Problems)
+    let mut config = config::load(source).map_err(Failure::Problems)?;
+    // Beside the file that names it, wherever the server is started from.
+    if let Some(folder) = args.file.path().parent() {
+        config.log.path = folder.join(&config.log.path).to_string_lossy().into_owned();
+    }
+    Ok(config)
 }
 
 /// Sends log lines to stderr, in the shape that `[logging]` asks for.

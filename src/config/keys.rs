@@ -274,19 +274,33 @@ impl Default for Recovery {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Where entries are kept. Defaults to `memory`.
+    /// Where entries are kept. Defaults to `disk`.
     pub store: LogStore,
+    /// Folder of the disk store; one that is not absolute is beside the configuration file. Defaults to `data`.
+    pub path: String,
+    /// When a publication counts as kept. Defaults to `batch`.
+    pub durability: Durability,
     /// Number of shards; an organization lives in one. Defaults to 8.
     pub shards: u16,
     /// Entries kept per shard. Defaults to 10,000.
     pub max_entries: usize,
-    /// Payload bytes kept per shard. Defaults to 33,554,432 (32 MiB).
+    /// Bytes kept per shard. Defaults to 33,554,432 (32 MiB).
     pub max_bytes: usize,
+    /// Age at which an entry on the disk goes. Defaults to 86,400,000 (a day).
+    pub max_age_ms: u64,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { store: LogStore::Memory, shards: 8, max_entries: 10_000, max_bytes: 33_554_432 }
+        Self {
+            store: LogStore::Disk,
+            path: "data".into(),
+            durability: Durability::Batch,
+            shards: 8,
+            max_entries: 10_000,
+            max_bytes: 33_554_432,
+            max_age_ms: 86_400_000,
+        }
     }
 }
 
@@ -296,6 +310,20 @@ impl Default for Log {
 pub enum LogStore {
     /// In this process; gone when it stops.
     Memory,
+    /// In files.
+    Disk,
+}
+
+/// When a publication counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// At once; a process that is killed may lose the last moments.
+    None,
+    /// When the system has it: a process that is killed loses nothing, a power cut the last 5 ms.
+    Batch,
+    /// When it is on the disk.
+    Always,
 }
 
 /// `[doors]`: the doors beside Socket.IO.

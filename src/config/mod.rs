@@ -11,8 +11,8 @@ mod problem;
 mod validate;
 
 pub use keys::{
-    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Events, Heartbeat, Implicit,
-    Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Recovery, Right, Server, Subscriptions,
+    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Durability, Events, Heartbeat,
+    Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Recovery, Right, Server, Subscriptions,
 };
 pub use load::{Source, load};
 pub use problem::Problem;

@@ -133,6 +133,11 @@ impl Plane {
         }
     }
 
+    /// Bytes that a connection which has caught up can be sent without pressure.
+    pub fn unpressed_bytes(&self) -> usize {
+        self.settings.soft_limit_bytes / 2
+    }
+
     /// Runs a task that shutdown waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);

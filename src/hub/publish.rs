@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -14,16 +15,27 @@ use crate::config::Logging;
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Audience, Draft, Entry, Log, Position};
+use crate::log::{Appended, Audience, Draft, Entry, JournalError, Log, Position};
 use crate::rooms::Id;
 use crate::stats::Counters;
-use crate::wire::WireError;
+use crate::wire::{WireError, now_ms};
 
 /// Ack ids that socketioxide never uses: it counts up from 1.
 const FIRST_ACK_ID: u64 = 1 << 40;
 
+/// Ack ids of a millisecond: those of an earlier process, whose entries may be replayed, are not used again.
+const ACK_IDS_PER_MS: u64 = 1_000;
+
 /// Entries from this many bytes of payload take too long to prepare for a thread that others wait for.
 const HUGE: usize = 64 * 1024;
+
+/// How often what is too old leaves the log.
+const TRIM: Duration = Duration::from_secs(60);
+
+fn not_stored(error: &JournalError) -> WireError {
+    tracing::error!(%error, "a publication is refused");
+    WireError::NotStored
+}
 
 /// An entry that is being prepared; whatever happens, it is delivered.
 struct Preparing(Arc<Entry>);
@@ -94,9 +106,10 @@ impl Hub {
             counters,
             logging,
             tasks: tasks.clone(),
-            next_ack_id: AtomicU64::new(FIRST_ACK_ID),
+            next_ack_id: AtomicU64::new(FIRST_ACK_ID + now_ms().unsigned_abs() * ACK_IDS_PER_MS),
             next_delivery: AtomicU64::new(1),
         });
+        tasks.spawn(hub.clone().trim(stopping.clone()));
         for (shard, commands) in queues.into_iter().enumerate() {
             tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
         }
@@ -114,36 +127,67 @@ impl Hub {
     /// Appends an entry and waits until it is handed to its sockets.
     ///
     /// # Errors
-    /// If the server stops before that.
-    pub async fn publish(&self, draft: Draft) -> Result<Published, WireError> {
+    /// If it cannot be stored, or the server stops before that.
+    pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
         if let Some((ack_id, _)) = draft.ack {
             let organization = draft.audience.scope().map(|scope| scope.organization.clone());
             self.receipts.open(ack_id, &draft.message_id, organization);
         }
         let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
-        let mut shards = match &draft.audience {
+        let shards = match &draft.audience {
             Audience::Everyone => 0..self.log.shards(),
             Audience::Scope { scope, .. } => {
                 let shard = self.log.shard_of(Some(&scope.organization));
                 shard..shard + 1
             }
         };
-        let first = shards.next().unwrap_or_default();
-        let (report, reported) = oneshot::channel();
-        let mut reports = vec![reported];
-        for shard in shards {
-            let (report, reported) = oneshot::channel();
-            reports.push(reported);
-            self.prepare(self.log.append(shard, draft.clone(), report));
+        let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
+        let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
+        let position = appended.entries[0].position.clone();
+        if self.log.is_durable(&appended) {
+            appended.entries.into_iter().for_each(|entry| self.prepare(entry));
+        } else {
+            self.when_durable(appended).await?;
         }
-        let entry = self.log.append(first, draft, report);
-        let position = entry.position.clone();
-        self.prepare(entry);
         let mut recipients = 0;
-        for reported in reports {
+        for reported in reported {
             recipients += reported.await.map_err(|_| WireError::Stopping)?;
         }
         Ok(Published { message_id, position, recipients, sent_at_ms })
+    }
+
+    /// Has an entry delivered as soon as it is durable, whether or not the publisher still waits.
+    async fn when_durable(self: &Arc<Self>, appended: Appended) -> Result<(), WireError> {
+        let hub = self.clone();
+        let stored = self.tasks.spawn(async move {
+            let stored = hub.log.durable(&appended).await;
+            for entry in appended.entries {
+                match &stored {
+                    Ok(()) => hub.prepare(entry),
+                    Err(_) => entry.abandon(),
+                }
+            }
+            stored.map_err(|error| not_stored(&error))
+        });
+        stored.await.map_err(|_| WireError::Stopping)?
+    }
+
+    /// Drops what is older than the log keeps, every minute, until `stopping` is cancelled.
+    async fn trim(self: Arc<Self>, stopping: CancellationToken) {
+        let mut tick = tokio::time::interval(TRIM);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.log.trim(now_ms()),
+                () = stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Stops the log for good, when nothing is published any more.
+    pub fn close(&self) {
+        if let Err(error) = self.log.close() {
+            tracing::error!(%error, "the log is not closed in good order");
+        }
     }
 
     /// Builds what is large of an entry here, and not where all entries of a shard have to pass.

@@ -20,8 +20,8 @@ use crate::wire::Form;
 const PAGE: usize = 256;
 const POLLING_PAGE: usize = 64;
 
-/// Bytes of payload, likewise.
-const PAGE_BYTES: usize = 256 * 1024;
+/// Bytes that the forms and the envelope of an entry add to its payload, at most about.
+const AROUND: usize = 1_024;
 
 /// What a socket has read, and so what it missed.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Missed {
     read: Read,
     /// The last entry it has read, if it may have read only the first form of it.
     half: Option<u64>,
+    /// Bytes sent before the client has to catch up: so few that nothing is lost on purpose.
+    page_bytes: usize,
     /// The newest it has read of each entity, where it has read ahead of others.
     newest: HashMap<u64, u64>,
 }
@@ -39,6 +41,9 @@ impl Missed {
     /// overtakes, so what is older than something read of the same was not kept back.
     fn unread(&self, entry: &Entry, recipient: &Recipient) -> &'static [Form] {
         let offset = entry.position.offset;
+        if entry.is_void() {
+            return &[];
+        }
         if self.half == Some(offset) {
             return &[Form::Envelope];
         }
@@ -50,6 +55,16 @@ impl Missed {
             return &[];
         }
         &[Form::Named, Form::Envelope]
+    }
+
+    /// The first entries that fit into a page, one at least.
+    fn page<'a>(&self, entries: &'a [Arc<Entry>]) -> &'a [Arc<Entry>] {
+        let mut bytes = 0;
+        let fit = entries.iter().take_while(|entry| {
+            bytes += 2 * entry.draft.payload.get().len() + AROUND;
+            bytes <= self.page_bytes
+        });
+        &entries[..fit.count().max(1).min(entries.len())]
     }
 
     fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient) {
@@ -70,7 +85,7 @@ impl Hub {
         let half = (last.form == Some(Form::Named)).then_some(last.position.offset);
         let whole = self.log.is_whole_behind(shard, &last.position)
             && self.log.is_whole_behind(shard, &last.position.at(read.up_to));
-        whole.then(|| Missed { shard, read, half, newest: HashMap::new() })
+        whole.then(|| Missed { shard, read, half, page_bytes: self.plane.unpressed_bytes(), newest: HashMap::new() })
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
@@ -95,7 +110,7 @@ impl Hub {
                 Some(Joined::Behind) => {}
             }
             let batch = self.log.since(missed.shard, after, page);
-            let entries = first_bytes(&batch.entries);
+            let entries = missed.page(&batch.entries);
             if batch.gap {
                 return recipient.connection.cut();
             }
@@ -122,7 +137,7 @@ impl Hub {
                 let batch = hub.log.since(missed.shard, after, left);
                 if batch.gap {
                     Joined::Gap
-                } else if first_bytes(&batch.entries).len() < batch.entries.len() {
+                } else if missed.page(&batch.entries).len() < batch.entries.len() {
                     Joined::Behind
                 } else {
                     missed.send(&batch.entries, &recipient);
@@ -144,14 +159,4 @@ enum Joined {
     Behind,
     /// Something that was missed is gone.
     Gap,
-}
-
-/// The first entries that fit into a page, one at least.
-fn first_bytes(entries: &[Arc<Entry>]) -> &[Arc<Entry>] {
-    let mut bytes = 0;
-    let fit = entries.iter().take_while(|entry| {
-        bytes += entry.draft.payload.get().len();
-        bytes <= PAGE_BYTES
-    });
-    &entries[..fit.count().max(1).min(entries.len())]
 }

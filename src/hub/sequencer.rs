@@ -28,7 +28,7 @@ pub(super) async fn run(
     mut commands: UnboundedReceiver<Command>,
     stopping: CancellationToken,
 ) {
-    let mut offset = 0;
+    let mut offset = hub.log.head(shard).offset;
     let mut ahead = Ahead::default();
     loop {
         tokio::select! {
@@ -45,7 +45,9 @@ pub(super) async fn run(
                 () = stopping.cancelled() => return,
             }
             offset = entry.position.offset;
-            deliver_one(&hub, shard, &entry);
+            if !entry.is_void() {
+                deliver_one(&hub, shard, &entry);
+            }
             hub.log.delivered(shard, offset);
             while let Ok(command) = commands.try_recv() {
                 command(offset);

@@ -84,6 +84,8 @@ pub struct Entry {
     report: Mutex<Option<oneshot::Sender<usize>>>,
     prepared: Mutex<Vec<Prepared>>,
     ready: SetOnce<()>,
+    /// Whether it could not be stored after all, so that nobody gets it.
+    void: AtomicBool,
 }
 
 /// Frames of an entry that were built before it was sequenced.
@@ -118,7 +120,28 @@ impl Prepared {
 impl Entry {
     /// An entry whose delivery is reported to `report`.
     pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<usize>) -> Self {
-        Self { position, draft, report: Mutex::new(Some(report)), prepared: Mutex::default(), ready: SetOnce::new() }
+        Self {
+            position,
+            draft,
+            report: Mutex::new(Some(report)),
+            prepared: Mutex::default(),
+            ready: SetOnce::new(),
+            void: AtomicBool::new(false),
+        }
+    }
+
+    /// An entry from the store, which nobody waits for.
+    pub(super) fn read(position: Position, draft: Draft) -> Self {
+        let entry = Self {
+            position,
+            draft,
+            report: Mutex::default(),
+            prepared: Mutex::default(),
+            ready: SetOnce::new(),
+            void: AtomicBool::new(false),
+        };
+        entry.ready.set(()).ok();
+        entry
     }
 
     /// Says that the entry may be delivered, with what was built of it; once.
@@ -127,6 +150,18 @@ impl Entry {
             *self.lock_prepared() = prepared;
         }
         self.ready.set(()).ok();
+    }
+
+    /// Says that the entry could not be stored after all: nobody gets it, and whoever published it is told nothing.
+    pub fn abandon(&self) {
+        self.void.store(true, Ordering::Release);
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.ready.set(()).ok();
+    }
+
+    /// Whether it could not be stored.
+    pub fn is_void(&self) -> bool {
+        self.void.load(Ordering::Acquire)
     }
 
     /// Waits until the entry may be delivered.

@@ -1,15 +1,16 @@
 //! The log: everything published is first an entry here.
 //!
-//! An entry gets an offset in its shard; sequencers, and later history, replay
-//! and receipts, read the same log. The store behind it keeps a bounded ring in
-//! memory.
+//! An entry gets an offset in its shard; sequencers and replay read the same log.
+//! What is recent is in memory; with `log.store = "disk"` everything is in a
+//! journal of segment files first.
 
+mod codec;
 mod entry;
 mod journal;
-mod memory;
+mod log;
 mod position;
 
 pub use entry::{Audience, Draft, Entry, Prepared, Targets};
-pub use journal::{Appended, Durability, Journal, JournalError, JournalSettings, Page};
-pub use memory::{Batch, Log};
+pub use journal::{Durability, Journal, JournalError, JournalSettings};
+pub use log::{Appended, Batch, Log};
 pub use position::{Named, Position};

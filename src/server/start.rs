@@ -67,7 +67,7 @@ impl Server {
     /// Starts everything, with the namespaces that `mount` puts behind our doors in place of the sessions'.
     ///
     /// # Errors
-    /// If the listener has no address.
+    /// If the listener has no address, or the log cannot be opened.
     pub async fn start_with(
         config: Config,
         listener: TcpListener,
@@ -85,8 +85,8 @@ impl Server {
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config)));
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let hub = Hub::start(
-            catalogue,
-            Log::new(&config.log),
+            catalogue.clone(),
+            Log::open(&config.log, &catalogue).map_err(io::Error::other)?,
             directory.clone(),
             plane.clone(),
             counters.clone(),

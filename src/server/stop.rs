@@ -31,6 +31,7 @@ impl Server {
         if tokio::time::timeout(grace.saturating_sub(begun.elapsed()).max(LAST), self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not end");
         }
+        self.doors.hub.close();
     }
 
     async fn drain(&self) {

@@ -150,6 +150,9 @@ pub enum WireError {
     /// The server is stopping.
     #[error("the server is stopping; reconnect")]
     Stopping,
+    /// A publication could not be kept; the server's log says why.
+    #[error("the message could not be stored, and was not sent; try again later")]
+    NotStored,
     /// The server's own fault.
     #[error("internal error")]
     Internal,
@@ -183,7 +186,7 @@ impl WireError {
             Self::NotSubscribed(_) => Code::RoomNotFound,
             Self::RoomFull { .. } => Code::RoomFull,
             Self::ServerFull(_) | Self::OrganizationFull(_) | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
-            Self::Stopping | Self::Internal => Code::InternalError,
+            Self::Stopping | Self::NotStored | Self::Internal => Code::InternalError,
         }
     }
 

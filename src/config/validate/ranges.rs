@@ -71,6 +71,7 @@ const RANGES: &[Range] = &[
     between(1, 1_024, "log.shards", |c| c.log.shards.into()),
     at_least(1, "log.max_entries", |c| c.log.max_entries as u64),
     at_least(1, "log.max_bytes", |c| c.log.max_bytes as u64),
+    between(1_000, 365 * DAY_MS, "log.max_age_ms", |c| c.log.max_age_ms),
     between(1, DAY_MS, "doors.demo.interval_ms", |c| c.doors.demo.interval_ms),
     between(1, HOUR_MS, "api.ack_timeout_ms", |c| c.api.ack_timeout_ms),
     between(1, HOUR_MS, "api.max_ack_timeout_ms", |c| c.api.max_ack_timeout_ms),

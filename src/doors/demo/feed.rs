@@ -29,7 +29,7 @@ pub async fn run(hub: Arc<Hub>, demo: DemoDoor, stopping: CancellationToken) {
     }
 }
 
-async fn publish(hub: &Hub, event: &str, payload: &serde_json::Value) -> Result<(), WireError> {
+async fn publish(hub: &Arc<Hub>, event: &str, payload: &serde_json::Value) -> Result<(), WireError> {
     let payload = to_raw_value(payload).map_err(|_| WireError::Internal)?;
     let draft = hub.draft(Publication::new(event, payload, ScopeFields::default()))?;
     hub.publish(draft).await.map(|_| ())

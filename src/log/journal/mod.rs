@@ -23,6 +23,4 @@ mod writer;
 
 pub use error::JournalError;
 pub use journal::Journal;
-pub use read::Page;
 pub use settings::{Durability, JournalSettings};
-pub use writer::Appended;

@@ -249,7 +249,9 @@ fn each_form_once(events: &[Event], published: &[Publication]) -> Result<Vec<usi
         }
     }
     for number in &order {
-        prop_assert!(seen.contains_key(&(*number, false)), "{} came in one form only", number);
+        let told: Vec<_> =
+            events.iter().map(|event| (&event.name, event.data()["n"].as_u64(), event.args.get(1))).collect();
+        prop_assert!(seen.contains_key(&(*number, false)), "{} came in one form only: {:?}", number, told);
     }
     Ok(order)
 }

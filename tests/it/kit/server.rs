@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tiercast::{
-    config::{ApiKey, Config, Right},
+    config::{ApiKey, Config, LogStore, Right},
     server::{Census, Server},
 };
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -39,6 +39,7 @@ impl TestServer {
     pub async fn start(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.logging.enable_logging = false;
+        config.log.store = LogStore::Memory;
         // Empty namespaces and rooms may wait for the next clean-up; tests wait for it too.
         config.limits.room_cleanup_interval_ms = 100;
         config.limits.connect_timeout_ms = 2_000;
