@@ -1,9 +1,11 @@
 //! Claims: the part of an organization's tree that an identity covers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::rooms::Scope;
 
 /// The scopes an identity may receive from; it may use everything they contain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     scopes: Vec<Scope>,
 }

@@ -1,6 +1,6 @@
 //! Identities of clients.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::claims::Claims;
@@ -8,7 +8,7 @@ use crate::rooms::{Id, Scope};
 use crate::wire::{Forms, WireError};
 
 /// Who a client is, once that is established.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The user.
     pub user: Id,

@@ -5,11 +5,13 @@
 //! one, this is the list of what was written, until the client has proven that
 //! it has read all of it.
 
+use serde::{Deserialize, Serialize};
+
 /// Offsets that are kept; beyond, what the client has read cannot be told.
 const MOST: usize = 4_096;
 
 /// The order in which the events of one socket were written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// Everything up to this offset was written before the list begins, or lost on purpose.
     base: u64,

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::id::{Id, IdError};
 
 /// `org`, `org+dept`, `org+queue` or `org+dept+queue`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
     /// The organization.
     #[serde(rename = "organization_id")]
     pub organization: Id,
     /// The department, if the scope is narrowed to one.
-    #[serde(rename = "department_id", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "department_id", default, skip_serializing_if = "Option::is_none")]
     pub department: Option<Id>,
     /// The queue, if the scope is narrowed to one.
-    #[serde(rename = "queue_name", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "queue_name", default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Id>,
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::to_raw_value;
 use super::start::Server;
 use crate::hub::Publication;
 use crate::rooms::ScopeFields;
+use crate::session::saved_at;
 
 /// How long tasks have to end when the grace period is used up.
 const LAST: Duration = Duration::from_millis(500);
@@ -30,6 +31,9 @@ impl Server {
         self.tasks.close();
         if tokio::time::timeout(grace.saturating_sub(begun.elapsed()).max(LAST), self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not end");
+        }
+        if let Some(path) = saved_at(&self.doors.config) {
+            self.doors.sessions.save(&path);
         }
         self.doors.hub.close();
     }

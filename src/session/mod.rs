@@ -17,6 +17,7 @@ mod ping;
 mod queue;
 mod records;
 mod recover;
+mod saved;
 mod session;
 mod sessions;
 mod subscribe;
@@ -24,4 +25,4 @@ mod unsubscribe;
 
 pub use admit::Reception;
 pub use listing::ConnectionView;
-pub use sessions::{Services, Sessions};
+pub use sessions::{Services, Sessions, saved_at};

@@ -5,14 +5,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::auth::Identity;
 use crate::connection::Journal;
 use crate::delivery::Interest;
-use crate::wire::{Pid, PublicId};
+use crate::wire::{Pid, PublicId, now_ms};
 
 /// What is left of a session.
 #[derive(Debug)]
@@ -25,20 +25,21 @@ pub(super) struct Record {
     pub(super) journal: Journal,
 }
 
-type Key = [u8; 32];
+/// Hash of a secret.
+pub(super) type Key = [u8; 32];
 
 #[derive(Debug)]
 enum Holder {
     /// A session that has a client, by its public id.
     Live(PublicId),
-    /// One whose client is gone, since then.
-    Gone(Box<Record>, Instant),
+    /// One whose client is gone, since then, in milliseconds since the epoch.
+    Gone(Box<Record>, i64),
 }
 
 /// The sessions that can be taken up again.
 #[derive(Debug)]
 pub(super) struct Records {
-    kept_for: Duration,
+    kept_for_ms: i64,
     most: usize,
     book: Mutex<Book>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Records {
 struct Book {
     holders: HashMap<Key, Holder>,
     /// Those that are gone, the first to go first; some may have come back since.
-    gone: VecDeque<(Instant, Key)>,
+    gone: VecDeque<(i64, Key)>,
 }
 
 /// What a secret opens.
@@ -62,7 +63,8 @@ pub(super) enum Found {
 impl Records {
     /// No records; each is kept for so long, and so many at once.
     pub(super) fn new(kept_for: Duration, most: usize) -> Self {
-        Self { kept_for, most, book: Mutex::default() }
+        let kept_for_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
+        Self { kept_for_ms, most, book: Mutex::default() }
     }
 
     /// A session begins under a secret.
@@ -78,13 +80,16 @@ impl Records {
             return;
         }
         book.holders.remove(&key);
-        let now = Instant::now();
         if let Some(record) = record {
-            book.holders.insert(key, Holder::Gone(Box::new(record), now));
-            book.gone.push_back((now, key));
+            self.keep(&mut book, key, now_ms(), Box::new(record));
         }
+    }
+
+    fn keep(&self, book: &mut Book, key: Key, now: i64, record: Box<Record>) {
+        book.holders.insert(key, Holder::Gone(record, now));
+        book.gone.push_back((now, key));
         while let Some((since, key)) = book.gone.front().copied()
-            && (now - since >= self.kept_for || book.gone.len() > self.most)
+            && (now_ms() - since >= self.kept_for_ms || book.gone.len() > self.most)
         {
             book.gone.pop_front();
             if matches!(book.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since) {
@@ -101,8 +106,28 @@ impl Records {
             return Some(Found::Live(id.clone()));
         }
         match book.holders.remove(&key) {
-            Some(Holder::Gone(record, since)) if since.elapsed() < self.kept_for => Some(Found::Gone(record)),
+            Some(Holder::Gone(record, since)) if now_ms() - since < self.kept_for_ms => Some(Found::Gone(record)),
             _ => None,
+        }
+    }
+
+    /// All sessions whose client is gone, and since when; they are taken out.
+    pub(super) fn take_all(&self) -> Vec<(Key, i64, Box<Record>)> {
+        let holders = std::mem::take(&mut self.lock().holders);
+        let gone = holders.into_iter().filter_map(|(key, holder)| match holder {
+            Holder::Live(_) => None,
+            Holder::Gone(record, since) => Some((key, since, record)),
+        });
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort_by_key(|(_, since, _)| *since);
+        gone
+    }
+
+    /// Keeps the sessions of an earlier process.
+    pub(super) fn bring_back(&self, records: Vec<(Key, i64, Box<Record>)>) {
+        let mut book = self.lock();
+        for (key, since, record) in records {
+            self.keep(&mut book, key, since, record);
         }
     }
 

@@ -4,10 +4,12 @@
 //! `offset` in the handshake of the next connection:
 //! <https://socket.io/docs/v4/connection-state-recovery>.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::records::{Found, Record};
+use super::saved;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Credentials, Identity};
@@ -50,6 +52,24 @@ impl Sessions {
         let read = record.journal.read_up_to(last.position.offset)?;
         let missed = self.services.hub.missed(organization, &last, read.clone())?;
         Some(Recovered { pid, record, read, missed })
+    }
+
+    /// Writes down the sessions whose clients are gone, for the next process.
+    pub fn save(&self, path: &Path) {
+        let records = self.records.take_all();
+        if let Err(error) = saved::write(path, &records, &self.services.hub.catalogue) {
+            tracing::error!(%error, path = %path.display(), "the sessions are not saved, so their clients begin anew");
+        }
+    }
+
+    /// Takes over the sessions that an earlier process has written down.
+    pub(super) fn load(&self, path: &Path) {
+        match saved::take(path, &self.services.hub.catalogue) {
+            Ok(records) => self.records.bring_back(records),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the saved sessions cannot be read, so their clients begin anew");
+            }
+        }
     }
 
     /// Ends a session whose client is on another connection by now; if its own connection lives after all, whoever

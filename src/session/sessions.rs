@@ -1,6 +1,7 @@
 //! All sessions of a server, and what they share.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::deadlines::Deadlines;
 use super::namespaces::Namespaces;
 use super::records::Records;
 use super::session::Session;
-use crate::config::Config;
+use crate::config::{Config, LogStore};
 use crate::connection::{Connection, Intake};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::hub::Hub;
@@ -92,6 +93,9 @@ impl Sessions {
             emptied: Notify::new(),
             io: OnceLock::new(),
         });
+        if let Some(path) = saved_at(sessions.config()) {
+            sessions.load(&path);
+        }
         let tasks = &sessions.services.tasks;
         tasks.spawn(super::deadlines::run(sessions.clone(), stopping.clone()));
         tasks.spawn(super::namespaces::run(sessions.clone(), stopping.clone()));
@@ -204,6 +208,12 @@ impl Intake for Sessions {
             self.services.hub.receipts.acknowledge(ack_id, id);
         }
     }
+}
+
+/// Where sessions are written down from one process to the next, if they are.
+pub fn saved_at(config: &Config) -> Option<PathBuf> {
+    let lasting = config.log.store == LogStore::Disk && config.recovery.enabled;
+    lasting.then(|| Path::new(&config.log.path).join("sessions.json"))
 }
 
 /// Cuts sockets that have said nothing for too long, until `stopping` is cancelled.

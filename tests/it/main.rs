@@ -25,6 +25,7 @@ mod order;
 mod payloads;
 mod property;
 mod recovery;
+mod restart;
 mod shutdown;
 mod stall;
 mod subscribe;

@@ -204,7 +204,11 @@ impl Journal {
     /// Drops what is too old at a time in milliseconds since the epoch; appends do so for their own shards only.
     pub fn trim(&self, now_ms: i64) {
         for shard in 0..self.shared.settings.shards {
-            self.shared.with(|writer| writer.trim(shard, now_ms));
+            self.shared.with(|writer| {
+                if !writer.closed {
+                    writer.trim(shard, now_ms);
+                }
+            });
         }
     }
 
@@ -228,7 +232,9 @@ impl Journal {
         self.shared.state.update(|state| {
             let known = State { clean: true, ceilings: heads, ..state.clone() };
             *state = describe(known, &writer.shards);
-        })
+        })?;
+        // Whoever still holds this one only reads from here on.
+        self.lock.unlock().map_err(JournalError::io("unlock", &self.shared.folder))
     }
 
     /// Ends the background thread after a last sync; tells whether this call did.

@@ -16,6 +16,9 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 use super::{Call, Client, ConnectOptions, DEADLINE, Refused, Reply};
 
+/// Markers that were published: those of one server may be replayed by the next.
+static MARKERS: AtomicU64 = AtomicU64::new(0);
+
 /// One server; dropping it asserts that no connection, seat, room, namespace or task remains.
 pub struct TestServer {
     pub address: SocketAddr,
@@ -23,7 +26,6 @@ pub struct TestServer {
     server: Option<Server>,
     /// Sent with every call of the HTTP API.
     key: Option<String>,
-    markers: AtomicU64,
 }
 
 /// The configured form of an API key; the key itself is `<name>-secret`.
@@ -56,7 +58,7 @@ impl TestServer {
         });
         let server = starting.await.expect("the server starts");
         let address = server.address();
-        Self { address, runtime: Some(runtime), server: Some(server), key: None, markers: AtomicU64::new(0) }
+        Self { address, runtime: Some(runtime), server: Some(server), key: None }
     }
 
     /// Calls the API with this key from now on.
@@ -137,7 +139,7 @@ impl TestServer {
 
     /// Publishes something that reaches this socket whatever it subscribes to, and returns what marks it.
     pub async fn mark(&self, client: &Client) -> String {
-        let marker = format!("marker-{}", self.markers.fetch_add(1, Ordering::Relaxed));
+        let marker = format!("marker-{}", MARKERS.fetch_add(1, Ordering::Relaxed));
         let target = json!({ "organization_id": client.organization, "socket_ids": [client.socket_id] });
         let answer = self.broadcast("system:broadcast", json!({ "marker": marker }), target).await;
         assert_eq!(answer["recipients_count"], 1, "a marker reaches its socket: {answer}");

@@ -1,0 +1,230 @@
+//! What a log on the disk keeps: over a restart, and when the process is killed.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tiercast::config::{self, Config, Durability, LogStore};
+use tiercast::events::Catalogue;
+use tiercast::log::Log;
+
+use crate::kit::{Call, Client, ConnectOptions, TestServer, Transport};
+
+fn on_disk(folder: &TempDir) -> impl Fn(&mut Config) {
+    let path = folder.path().join("data").to_str().expect("a path of ours").to_owned();
+    move |config| {
+        config.log.store = LogStore::Disk;
+        config.log.path = path.clone();
+    }
+}
+
+async fn publish(server: &TestServer, n: u64) -> Value {
+    server.broadcast("kpi:update", json!({ "n": n }), json!({ "organization_id": "org-1" })).await
+}
+
+async fn numbers(server: &TestServer, client: &mut Client) -> Vec<u64> {
+    client.drain(server).await.iter().filter_map(|event| event.data()["n"].as_u64()).collect()
+}
+
+#[tokio::test]
+async fn clients_of_one_process_recover_in_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for transport in [Transport::WebSocket, Transport::Polling, Transport::Upgrade] {
+        let mut server = TestServer::start(on_disk(&folder)).await;
+        let options = || ConnectOptions::named().transport(transport);
+        let mut client = server.connect_with(options()).await.authenticate("org-1").await;
+        client.subscribe(json!({ "channels": ["kpi"], "filters": { "sources": [] } })).await;
+        let before = publish(&server, 1).await;
+        let last = client.drain(&server).await.pop().expect("an event");
+        let auth = json!({ "pid": client.connected["pid"], "offset": last.args[1] });
+        let id = client.socket_id.clone();
+        server.stop().await;
+        drop(client);
+
+        let server = TestServer::start(on_disk(&folder)).await;
+        let after = publish(&server, 2).await;
+        let epoch =
+            |answer: &Value| answer["position"].as_str().expect("a position").split('.').next().map(str::to_owned);
+        assert_eq!(epoch(&after), epoch(&before), "it is the same log");
+        let mut client = server.connect_with(options().auth(auth.clone())).await;
+        assert_eq!(client.next_named("connected").await.payload()["recovered"], true, "{transport:?}");
+        assert_eq!(client.socket_id, id);
+        client.organization = "org-1".into();
+        let listing = server.get(&format!("/connections/{id}")).await.1;
+        assert_eq!(listing["connection"]["subscriptions"], json!(["kpi:org:org-1"]), "{listing}");
+        publish(&server, 3).await;
+        assert_eq!(numbers(&server, &mut client).await, [2, 3], "{transport:?}");
+        client.disconnect().await;
+
+        // What was taken up once is not there for a second time.
+        let mut again = server.connect_with(options().auth(auth)).await;
+        assert_eq!(again.next_named("connected").await.payload()["recovered"], false);
+        drop(again);
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_publication_is_as_durable_as_configured() {
+    for durability in [Durability::None, Durability::Batch, Durability::Always] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let on_disk = on_disk(&folder);
+        let mut server = TestServer::start(|config| {
+            on_disk(config);
+            config.log.durability = durability;
+        })
+        .await;
+        let mut client = server.agent("org-1").await;
+        for n in 0..50 {
+            publish(&server, n).await;
+        }
+        assert_eq!(numbers(&server, &mut client).await, (0..50).collect::<Vec<_>>());
+        client.disconnect().await;
+        server.stop().await;
+        drop(server);
+        assert_eq!(stored(&folder.path().join("data")).len(), 50, "{durability:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_memory_holds_is_replayed_from_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = TestServer::start(on_disk(&folder)).await;
+    let mut client = server.agent("org-1").await;
+    publish(&server, 0).await;
+    let last = client.drain(&server).await.pop().expect("an event");
+    let auth = json!({ "pid": client.connected["pid"], "offset": last.args[1] });
+    client.wire.crash();
+    for n in 1..=3_000 {
+        publish(&server, n).await;
+    }
+    let mut client = server.connect_with(ConnectOptions::named().auth(auth)).await;
+    assert_eq!(client.next_named("connected").await.payload()["recovered"], true);
+    client.organization = "org-1".into();
+    assert_eq!(numbers(&server, &mut client).await, (1..=3_000).collect::<Vec<_>>());
+    drop(client);
+    server.finish().await;
+}
+
+// === Processes ===
+
+/// A server of its own process.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+fn command(folder: &Path) -> Command {
+    let file = folder.join("config.toml");
+    let config = "[server]\nhost = \"127.0.0.1\"\nport = 0\n[logging]\nlog_broadcast_events = false\n";
+    std::fs::write(&file, config).expect("a config");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tiercast"));
+    command.args(["serve", "--config"]).arg(file).stdout(Stdio::null()).stderr(Stdio::piped());
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("TIERCAST_") || name.starts_with("WEBSOCKET_"))
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Process {
+    /// Starts it and waits until it listens.
+    fn start(folder: &Path) -> Self {
+        let mut child = command(folder).spawn().expect("the binary runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+        let mut told = String::new();
+        let url = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("it ended: {told}")).expect("text");
+            if let Some((_, url)) = line.split_once("url=") {
+                break url.split_whitespace().next().expect("a URL").to_owned();
+            }
+            told.push_str(&line);
+        };
+        // A pipe that is full would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// The numbers of all events in a folder, after whoever wrote it has ended.
+fn stored(folder: &Path) -> Vec<u64> {
+    let path = folder.to_str().expect("a path of ours").to_owned();
+    let config = config::Log { path, ..config::Log::default() };
+    let log = Log::open(&config, &Arc::new(Catalogue::new(&[]))).expect("the log opens");
+    let shard = log.shard_of(Some(&tiercast::rooms::Id::parse("org-1").expect("an id")));
+    let batch = log.since(shard, 0, usize::MAX);
+    assert!(!batch.gap, "something is gone");
+    let number = |payload: &str| serde_json::from_str::<Value>(payload).ok()?["n"].as_u64();
+    let numbers = batch.entries.iter().filter_map(|entry| number(entry.draft.payload.get())).collect();
+    log.close().expect("it closes");
+    numbers
+}
+
+#[tokio::test]
+async fn nothing_that_was_answered_is_missing_when_the_process_is_killed_again_and_again() {
+    const ROUNDS: u64 = 50;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut answered = BTreeSet::new();
+    let mut next = 0_u64;
+    for round in 0..ROUNDS {
+        let process = Process::start(folder.path());
+        let url = format!("{}/api/ws/broadcast", process.url);
+        let client = reqwest::Client::new();
+        // From the first moment to well into the work.
+        let killing = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(10 + round * 3));
+            process.kill();
+        });
+        let publishing = async {
+            loop {
+                let body =
+                    json!({ "event": "kpi:update", "data": { "n": next }, "target": { "organization_id": "org-1" } });
+                let sent = client.post(&url).json(&body).send().await;
+                let Ok(reply) = sent else { return };
+                if reply.status() == 200 && reply.text().await.is_ok() {
+                    answered.insert(next);
+                }
+                next += 1;
+            }
+        };
+        publishing.await;
+        next += 1;
+        killing.await.expect("it is killed");
+    }
+    let stored: BTreeSet<u64> = stored(&folder.path().join("data")).into_iter().collect();
+    let missing: Vec<_> = answered.difference(&stored).collect();
+    assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), answered.len());
+    assert!(answered.len() > ROUNDS as usize, "{} were answered", answered.len());
+}
+
+#[tokio::test]
+async fn a_second_server_on_a_folder_says_who_is_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = Process::start(folder.path());
+    let second = command(folder.path()).output().expect("it ends");
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && told.contains("in use by another process"), "{told}");
+    let reply = Call::get(&format!("{}/api/ws/health", first.url)).send().await.expect("the first goes on");
+    assert_eq!(reply.status, 200);
+    first.kill();
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_one_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("data"), "a file").expect("a file");
+    let output = command(folder.path()).output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("data"), "{told}");
+}
