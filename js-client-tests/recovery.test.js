@@ -1,6 +1,9 @@
 // Connection state recovery as stock clients do it, over connections that break.
 
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import test from 'node:test';
 import { clients, transportOf } from './clients.js';
 import { connected, emitAck, once, startServer, subscribe, until } from './harness.js';
@@ -155,4 +158,37 @@ test('a hundred clients whose connections keep breaking receive everything once,
     60_000,
   );
   for (const socket of sockets) assert.deepEqual(numbers(socket), all);
+});
+
+test('a hundred clients go on in the next process where they were in the last', async (t) => {
+  const CLIENTS = 100;
+  const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-log-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const limits = { rate_limit_messages_per_second: 10_000 };
+  const log = { path: path.join(folder, 'data') };
+  const server = await startServer(t, { config: { limits, log } });
+  const sockets = await Promise.all(
+    Array.from({ length: CLIENTS }, async (_, index) => {
+      const { options } = recovering[index % recovering.length];
+      const socket = server.connect({ ...reconnecting, ...options });
+      await connected(socket);
+      await emitAck(socket, 'authenticate', { user_id: `user_${index}`, organization_id: 'acme' });
+      await subscribe(socket, { channels: ['kpi'] });
+      return socket;
+    }),
+  );
+  const ids = sockets.map((socket) => socket.id);
+  for (let n = 0; n < 20; n += 1) await server.reaches(CLIENTS, '/broadcast/kpi', kpi('acme', { n }));
+  await Promise.all(sockets.map((socket) => socket.inbox.next('kpi:update')));
+
+  const back = sockets.map((socket) => once(socket, 'connect'));
+  await server.terminate('SIGTERM');
+  const next = await startServer(t, { config: { limits, log, server: { port: server.port } } });
+  for (let n = 20; n < 40; n += 1) assert.equal((await next.publish('/broadcast/kpi', kpi('acme', { n }))).status, 200);
+  await Promise.all(back);
+  assert.deepEqual(sockets.map(({ recovered }) => recovered), sockets.map(() => true));
+  assert.deepEqual(sockets.map(({ id }) => id), ids);
+  await next.reaches(CLIENTS, '/broadcast/kpi', kpi('acme', { n: 40 }));
+  await Promise.all(sockets.map((socket) => socket.inbox.next('kpi:update', ({ n }) => n === 40)));
+  for (const socket of sockets) assert.deepEqual(numbers(socket), Array.from({ length: 41 }, (_, n) => n));
 });

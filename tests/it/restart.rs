@@ -176,7 +176,7 @@ async fn nothing_that_was_answered_is_missing_when_the_process_is_killed_again_a
     const ROUNDS: u64 = 50;
     let folder = tempfile::tempdir().expect("a folder");
     let mut answered = BTreeSet::new();
-    let mut next = 0_u64;
+    let mut numbers = 0_u64..;
     for round in 0..ROUNDS {
         let process = Process::start(folder.path());
         let url = format!("{}/api/ws/broadcast", process.url);
@@ -187,7 +187,7 @@ async fn nothing_that_was_answered_is_missing_when_the_process_is_killed_again_a
             process.kill();
         });
         let publishing = async {
-            loop {
+            for next in numbers.by_ref() {
                 let body =
                     json!({ "event": "kpi:update", "data": { "n": next }, "target": { "organization_id": "org-1" } });
                 let sent = client.post(&url).json(&body).send().await;
@@ -195,11 +195,9 @@ async fn nothing_that_was_answered_is_missing_when_the_process_is_killed_again_a
                 if reply.status() == 200 && reply.text().await.is_ok() {
                     answered.insert(next);
                 }
-                next += 1;
             }
         };
         publishing.await;
-        next += 1;
         killing.await.expect("it is killed");
     }
     let stored: BTreeSet<u64> = stored(&folder.path().join("data")).into_iter().collect();
