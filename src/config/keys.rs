@@ -362,13 +362,21 @@ pub struct Api {
     pub ack_timeout_ms: u64,
     /// Longest `ack_timeout_ms` a request may ask for. Defaults to 60,000.
     pub max_ack_timeout_ms: u64,
+    /// How long a call with an idempotency key is remembered. Defaults to 600,000 (ten minutes).
+    pub idempotency_window_ms: u64,
     /// `[[api.keys]]`: who may call.
     pub keys: Vec<ApiKey>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { allow_keyless: false, ack_timeout_ms: 5_000, max_ack_timeout_ms: 60_000, keys: Vec::new() }
+        Self {
+            allow_keyless: false,
+            ack_timeout_ms: 5_000,
+            max_ack_timeout_ms: 60_000,
+            idempotency_window_ms: 600_000,
+            keys: Vec::new(),
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::http::idempotency::Calls;
 use super::origin::Origins;
 use super::socketio::Engine;
 use crate::auth::ApiKeys;
@@ -49,6 +51,8 @@ pub struct Doors {
     /// socketioxide.
     pub engine: Engine,
     pub(super) polling: PollingSessions,
+    /// Calls of the HTTP API that may be repeated.
+    pub(super) calls: Calls,
     stopping: CancellationToken,
 }
 
@@ -71,6 +75,7 @@ impl Doors {
             origins: Origins::new(&config.server.cors_origins),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),
+            calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms)),
             stopping: CancellationToken::new(),
             config,
             bound,

@@ -17,6 +17,7 @@ mod delivery;
 mod filters;
 mod forms;
 mod http_api;
+mod idempotency;
 mod implicit;
 mod kit;
 mod limits;

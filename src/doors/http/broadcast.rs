@@ -12,16 +12,18 @@ use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::caller::Caller;
 use super::error::ApiError;
+use super::idempotency::{self, hash};
 use crate::config::Right;
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
 use crate::log::{Audience, Draft};
 use crate::rooms::{RoomName, ScopeFields};
-use crate::wire::{iso, nested_object};
+use crate::wire::{WireError, iso, nested_object};
 
 /// The body of `POST /broadcast`.
 #[derive(Deserialize)]
@@ -37,6 +39,8 @@ struct Body {
     requires_ack: bool,
     #[serde(default)]
     ack_timeout_ms: Option<u64>,
+    #[serde(default)]
+    message_id: Option<String>,
 }
 
 /// `null` is a payload too; only an absent field is none.
@@ -76,7 +80,10 @@ pub(in crate::doors) async fn any(
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Publish)?;
     let Query(options) = options?;
-    let body: Body = parse(&headers, &body?)?;
+    let bytes = body?;
+    let body: Body = parse(&headers, &bytes)?;
+    let key = key(&headers)?.or(body.message_id.as_deref());
+    let repeat = key.map(|key| Repeat { key: key.to_owned(), asked: hash(&[b"", &bytes]) });
     let event =
         body.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
     let payload = body.data.ok_or_else(|| ApiError::bad_request("data is required"))?;
@@ -100,8 +107,9 @@ pub(in crate::doors) async fn any(
         },
         priority: body.priority,
         ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, doors.config.api.max_ack_timeout_ms)),
+        message_id: body.message_id,
     };
-    publish(&doors, &caller, publication, &options, "Message broadcasted").await
+    publish(&doors, &caller, publication, &options, repeat, "Message broadcasted").await
 }
 
 /// `POST /broadcast/kpi`, `/backlog`, `/attendance`, `/alert`: the body is the payload.
@@ -124,7 +132,10 @@ pub(in crate::doors) async fn shortcut(
             return Err(ApiError::not_found("there is no such shortcut; there are kpi, backlog, attendance and alert"));
         }
     };
-    let payload: Box<RawValue> = parse(&headers, &body?)?;
+    let bytes = body?;
+    let payload: Box<RawValue> = parse(&headers, &bytes)?;
+    let asked = hash(&[kind.as_bytes(), &bytes]);
+    let repeat = key(&headers)?.map(|key| Repeat { key: key.to_owned(), asked });
     let event = match kind.as_str() {
         "alert" => alert_event(payload.get()).to_owned(),
         family => format!("{family}:update"),
@@ -134,7 +145,7 @@ pub(in crate::doors) async fn shortcut(
         let timeout = options.ack_timeout_ms.unwrap_or(doors.config.api.ack_timeout_ms);
         publication.ack_timeout_ms = Some(timeout.clamp(1, doors.config.api.max_ack_timeout_ms));
     }
-    publish(&doors, &caller, publication, &options, message).await
+    publish(&doors, &caller, publication, &options, repeat, message).await
 }
 
 /// The event of an alert, by its `status`.
@@ -146,15 +157,49 @@ fn alert_event(payload: &str) -> &'static str {
     }
 }
 
+/// A call that may be repeated.
+struct Repeat {
+    /// The caller's key for it.
+    key: String,
+    /// Hash of what it asks for.
+    asked: [u8; 32],
+}
+
+/// The header `Idempotency-Key`.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().map_err(|_| ApiError::bad_request("an idempotency key is visible ASCII"))?;
+    Ok(Some(key))
+}
+
 async fn publish(
-    doors: &Doors,
+    doors: &Arc<Doors>,
     caller: &Caller,
     publication: Publication,
     options: &Options,
-    message: &str,
+    repeat: Option<Repeat>,
+    message: &'static str,
 ) -> Result<Json<Value>, ApiError> {
+    if let Some(repeat) = &repeat {
+        idempotency::check(&repeat.key)?;
+    }
     let draft = doors.hub.draft(publication)?;
     authorize(doors, caller, &draft)?;
+    let organization = draft.audience.scope().map(|scope| scope.organization.clone());
+    let publishing = publish_now(doors.clone(), draft, options.waits(), message);
+    let Some(Repeat { key, asked }) = repeat else { return publishing.await.map(Json) };
+    let organization = organization.as_ref().map_or("", |id| id.as_str());
+    let id = hash(&[caller.name().as_bytes(), organization.as_bytes(), key.as_bytes()]);
+    let answer = doors.calls.answer_to(id, asked)?;
+    let (tell, told) = oneshot::channel();
+    // A caller that gives up must not undo what its next attempt is to be told.
+    doors.plane.spawn(async move {
+        tell.send(answer.get_or_try_init(|| publishing).await.cloned()).ok();
+    });
+    told.await.map_err(|_| WireError::Stopping)?.map(Json)
+}
+
+async fn publish_now(doors: Arc<Doors>, draft: Draft, waits: bool, message: &'static str) -> Result<Value, ApiError> {
     let timeout = draft.ack.map(|(_, timeout)| Duration::from_millis(timeout));
     let published = doors.hub.publish(draft).await?;
     let mut answer = json!({
@@ -165,13 +210,13 @@ async fn publish(
         "sent_at": iso(published.sent_at_ms),
         "message": message,
     });
-    if let (true, Some(timeout)) = (options.waits(), timeout)
+    if let (true, Some(timeout)) = (waits, timeout)
         && let Some(progress) = doors.hub.receipts.wait(&published.message_id, timeout, doors.stopped()).await
     {
         answer["acknowledged"] = json!(progress.acknowledged);
         answer["pending"] = json!(progress.pending);
     }
-    Ok(Json(answer))
+    Ok(answer)
 }
 
 /// Everything a publication names must belong to the caller.

@@ -27,6 +27,11 @@ impl Caller {
         Err(ApiError::forbidden(format!("this key lacks the right {right}")))
     }
 
+    /// Name of the caller's key.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Whether the caller may touch an organization; what belongs to none is only for unbound callers.
     pub(super) fn may_touch(&self, organization: Option<&Id>) -> bool {
         organization.map_or_else(|| self.0.is_unbound(), |organization| self.0.may_touch(organization))

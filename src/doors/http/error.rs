@@ -38,6 +38,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, Code::RoomNotFound, message)
     }
 
+    /// 409: an idempotency key stands for another call.
+    pub(super) fn reused_key() -> Self {
+        let message = "this idempotency key was used for another call; use a new key for a new call";
+        Self::new(StatusCode::CONFLICT, Code::InvalidMessage, message)
+    }
+
     /// 415: the body is not JSON.
     pub(super) fn wrong_type() -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, "send Content-Type: application/json")

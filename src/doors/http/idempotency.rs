@@ -1,0 +1,119 @@
+//! `Idempotency-Key`: a call that is repeated is answered as it was the first time, and done once:
+//! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+
+use super::error::ApiError;
+
+/// Calls that are remembered; the oldest go first.
+const MOST: usize = 100_000;
+
+/// Longest key.
+const MAX_KEY: usize = 255;
+
+/// What tells calls apart: who calls, for which organization, and the caller's own key.
+type Id = [u8; 32];
+
+/// The calls of one server that may be repeated.
+#[derive(Debug)]
+pub(in crate::doors) struct Calls {
+    window: Duration,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    calls: HashMap<Id, Call>,
+    order: VecDeque<(Instant, Id)>,
+}
+
+#[derive(Debug)]
+struct Call {
+    since: Instant,
+    /// Hash of what was asked for.
+    body: Id,
+    answer: Arc<OnceCell<Value>>,
+}
+
+/// Checks the key of a call.
+///
+/// # Errors
+/// If it is empty, too long, or holds control characters.
+pub(super) fn check(key: &str) -> Result<(), ApiError> {
+    if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
+        return Err(ApiError::bad_request(format!(
+            "an idempotency key is 1 to {MAX_KEY} bytes without control characters"
+        )));
+    }
+    Ok(())
+}
+
+/// A hash over parts, each told apart from the next.
+pub(super) fn hash(parts: &[&[u8]]) -> Id {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+impl Calls {
+    /// Calls that are remembered for so long.
+    pub(in crate::doors) fn new(window: Duration) -> Self {
+        Self { window, book: Mutex::default() }
+    }
+
+    /// Where the answer to a call is, or will be; a call that fails leaves it empty for the next one.
+    ///
+    /// # Errors
+    /// If the same key was used for something else.
+    pub(super) fn answer_to(&self, id: Id, body: Id) -> Result<Arc<OnceCell<Value>>, ApiError> {
+        let now = Instant::now();
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((since, id)) = book.order.front().copied()
+            && (now - since >= self.window || book.order.len() >= MOST)
+        {
+            book.order.pop_front();
+            if book.calls.get(&id).is_some_and(|call| call.since == since) {
+                book.calls.remove(&id);
+            }
+        }
+        if let Some(call) = book.calls.get(&id) {
+            return if call.body == body { Ok(call.answer.clone()) } else { Err(ApiError::reused_key()) };
+        }
+        let answer = Arc::new(OnceCell::new());
+        book.calls.insert(id, Call { since: now, body, answer: answer.clone() });
+        book.order.push_back((now, id));
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_for_one_body_within_its_window() {
+        let calls = Calls::new(Duration::from_secs(60));
+        let [key, other, body] = [hash(&[b"key"]), hash(&[b"other"]), hash(&[b"body"])];
+        let first = calls.answer_to(key, body).expect("a place");
+        assert!(Arc::ptr_eq(&first, &calls.answer_to(key, body).expect("the same place")));
+        assert!(calls.answer_to(key, other).is_err());
+        assert!(!Arc::ptr_eq(&first, &calls.answer_to(other, body).expect("another place")));
+        let short = Calls::new(Duration::ZERO);
+        let first = short.answer_to(key, body).expect("a place");
+        assert!(!Arc::ptr_eq(&first, &short.answer_to(key, other).expect("a new place")));
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+    }
+}
