@@ -51,7 +51,7 @@ class UpgradeProxy extends EventEmitter {
   /** Ends every connection at once, without a word; until `restore` new ones end like that too. */
   cut() {
     this.#down = true;
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) breakOff(socket);
   }
 
   /** From now on connections pass. */
@@ -67,7 +67,7 @@ class UpgradeProxy extends EventEmitter {
 
   async #accept(client) {
     this.#keep(client);
-    if (this.#down) return client.resetAndDestroy();
+    if (this.#down) return breakOff(client);
     const head = await readHead(client);
     const text = head.toString('latin1');
     if (!/^upgrade: *websocket/im.test(text)) {
@@ -108,6 +108,12 @@ class UpgradeProxy extends EventEmitter {
     // Whatever happens to one end shows at the other as a close.
     socket.on('error', () => {});
   }
+}
+
+/** Ends a connection without a word; one that is ending already cannot be reset, and would stay open half. */
+function breakOff(socket) {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** The first head of a connection, and what came with it. */
