@@ -3,7 +3,7 @@
 use crate::auth::Claims;
 use crate::events::{Catalogue, ChannelMask, Facts, Filters};
 use crate::log::{Audience, Draft};
-use crate::rooms::{Id, Scope, channel_room, implicit_room, scope_room, user_room};
+use crate::rooms::{Id, RoomName, Scope, channel_room, implicit_room, scope_room, user_room};
 use crate::wire::{Forms, PublicId};
 
 /// One subscription of a socket.
@@ -116,5 +116,29 @@ impl Interest {
         rooms.sort_unstable();
         rooms.dedup();
         rooms
+    }
+}
+
+/// Whether the members of a room receive an entry because they are in it.
+pub fn reaches(draft: &Draft, room: &RoomName, catalogue: &Catalogue) -> bool {
+    let (scope, targets) = match &draft.audience {
+        Audience::Everyone => return true,
+        Audience::Scope { scope, targets } => (scope, targets.as_ref()),
+    };
+    if scope.organization != *room.organization() {
+        return false;
+    }
+    if let Some(targets) = targets {
+        let user = matches!(room, RoomName::User(_, user) if targets.users.contains(user));
+        return user || targets.rooms.contains(&room.to_string());
+    }
+    let down = |at: &Scope| draft.event.down && draft.channels == draft.event.channels && scope.contains(at);
+    match room {
+        RoomName::Channel(channel, at) => {
+            let channel = catalogue.channel(channel);
+            channel.is_some_and(|channel| channel.meets(draft.channels) && at.contains(scope)) || down(at)
+        }
+        RoomName::Scope(at) => down(at),
+        RoomName::User(organization, _) => down(&Scope::organization(organization.clone())),
     }
 }

@@ -16,6 +16,6 @@ mod rooms;
 pub use adapter::RoomAdapter;
 pub use deliver::{Delivered, deliver};
 pub use directory::Directory;
-pub use interest::{Interest, Subscription};
+pub use interest::{Interest, Subscription, reaches};
 pub use recipient::Recipient;
-pub use rendered::{entity_of, is_large, prepare};
+pub use rendered::{entity_of, envelope, is_large, prepare};

@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use super::directory::Directory;
 use super::recipient::Recipient;
 use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
@@ -161,23 +163,28 @@ impl<'a> Rendered<'a> {
     }
 
     fn build_envelope(&self, position: Option<&str>) -> String {
-        let draft = &self.entry.draft;
-        let scope = draft.audience.scope();
-        let envelope = Envelope {
-            message_id: &draft.message_id,
-            event: &draft.event.name,
-            data: &draft.payload,
-            timestamp: &iso(draft.published_at_ms),
-            organization_id: scope.map(|scope| scope.organization.as_str()),
-            department_id: scope.and_then(|scope| scope.department.as_ref()).map(|id| id.as_str()),
-            queue_name: scope.and_then(|scope| scope.queue.as_ref()).map(|id| id.as_str()),
-            priority: draft.priority.as_str(),
-            requires_ack: draft.ack.map(|_| true),
-            ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
-            position: &self.entry.position.to_string(),
-        };
-        packet::event(self.namespace, None, &enveloped(&envelope, position))
+        packet::event(self.namespace, None, &enveloped(&envelope(self.entry), position))
     }
+}
+
+/// The envelope of an entry: what its payload does not say of it.
+pub fn envelope(entry: &Entry) -> Box<RawValue> {
+    let draft = &entry.draft;
+    let scope = draft.audience.scope();
+    let envelope = Envelope {
+        message_id: &draft.message_id,
+        event: &draft.event.name,
+        data: &draft.payload,
+        timestamp: &iso(draft.published_at_ms),
+        organization_id: scope.map(|scope| scope.organization.as_str()),
+        department_id: scope.and_then(|scope| scope.department.as_ref()).map(|id| id.as_str()),
+        queue_name: scope.and_then(|scope| scope.queue.as_ref()).map(|id| id.as_str()),
+        priority: draft.priority.as_str(),
+        requires_ack: draft.ack.map(|_| true),
+        ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
+        position: &entry.position.to_string(),
+    };
+    to_raw_value(&envelope).expect("an envelope is always JSON")
 }
 
 /// What decides about the order of an entry in an outbox. Its keys are hashes that nobody outside can foresee, so

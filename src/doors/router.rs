@@ -8,7 +8,7 @@ use axum::routing::{any, delete, get, post};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use super::http::{broadcast, connections, health, messages, rooms, stats};
+use super::http::{broadcast, connections, health, history, messages, rooms, stats};
 use super::state::Doors;
 use super::{demo, http, socketio};
 
@@ -26,6 +26,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/connections/{socket_id}", get(connections::one))
         .route("/api/ws/connections/{socket_id}", delete(connections::disconnect))
         .route("/api/ws/rooms", get(rooms::list))
+        .route("/api/ws/rooms/{room}/messages", get(history::read))
         .route("/api/ws/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

@@ -4,12 +4,14 @@
 //! delivers it in offset order; receipts gather who acknowledged. The hub knows
 //! what an event is and where it goes, and never decides who may publish it.
 
+mod history;
 mod publication;
 mod publish;
 mod receipts;
 mod replay;
 mod sequencer;
 
+pub use history::History;
 pub use publication::{Publication, Target};
 pub use publish::{Hub, Published};
 pub use receipts::{Acknowledged, Progress, Receipts};

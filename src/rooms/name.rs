@@ -1,5 +1,7 @@
 //! Names of rooms: `{channel}:org:{o}[:dept:{d}][:queue:{q}]` and its kin.
 
+use std::fmt;
+
 use super::id::Id;
 use super::scope::Scope;
 
@@ -59,6 +61,16 @@ impl RoomName {
             Self::Channel(_, scope) | Self::Scope(scope) => &scope.organization,
             Self::User(organization, _) => organization,
         }
+    }
+}
+
+impl fmt::Display for RoomName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            Self::Channel(channel, scope) => channel_room(channel, scope),
+            Self::Scope(scope) => scope_room(scope),
+            Self::User(organization, user) => user_room(organization, user),
+        })
     }
 }
 

@@ -49,9 +49,8 @@ pub fn named(event: &str, payload: &RawValue, position: Option<&str>) -> String 
 }
 
 /// `"message",<envelope>[,"<position>"]`: the arguments of the envelope form.
-pub fn enveloped(envelope: &Envelope<'_>, position: Option<&str>) -> String {
-    let body = serde_json::to_string(envelope).expect("an envelope is always JSON");
-    let mut out = format!("\"message\",{body}");
+pub fn enveloped(envelope: &RawValue, position: Option<&str>) -> String {
+    let mut out = format!("\"message\",{}", envelope.get());
     end_with(&mut out, position);
     out
 }
@@ -77,6 +76,8 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::to_raw_value;
+
     use super::*;
 
     #[test]
@@ -97,6 +98,7 @@ mod tests {
             ack_timeout_ms: None,
             position: "e.1",
         };
+        let envelope = to_raw_value(&envelope).expect("JSON");
         assert!(enveloped(&envelope, None).contains(r#""data":{ "b":1.50, "a" : "é\u0041" },"#));
     }
 }

@@ -16,6 +16,7 @@ mod cli;
 mod delivery;
 mod filters;
 mod forms;
+mod history;
 mod http_api;
 mod idempotency;
 mod implicit;

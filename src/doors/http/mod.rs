@@ -5,6 +5,7 @@ mod caller;
 pub(super) mod connections;
 mod error;
 pub(super) mod health;
+pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
 pub(super) mod rooms;
