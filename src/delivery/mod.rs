@@ -18,4 +18,4 @@ pub use deliver::{Delivered, deliver};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};
 pub use recipient::Recipient;
-pub use rendered::{entity_of, envelope, is_large, prepare};
+pub use rendered::{entity_of, envelope, is_large, prepare, value_of};

@@ -40,6 +40,8 @@ pub struct Recipient {
     positioned: bool,
     /// Whether it is being told what it missed, so that what is new has to wait in the log.
     replaying: AtomicBool,
+    /// Offset of the last entry that reached it, or was passed over for it.
+    reached: AtomicU64,
 }
 
 /// What a socket wants, and the rooms that follow from that.
@@ -85,6 +87,7 @@ impl Recipient {
             unfiltered: AtomicU8::new(unfiltered(&interest)),
             positioned: admission.pid.is_some(),
             replaying: AtomicBool::new(false),
+            reached: AtomicU64::new(0),
             id: admission.id,
             sid,
             connection,
@@ -226,12 +229,33 @@ impl Recipient {
 
     /// From here on until `go_live` it is told what it missed, and nothing else.
     pub fn begin_replay(&self) {
-        self.replaying.store(true, Ordering::Relaxed);
+        self.replaying.store(true, Ordering::SeqCst);
     }
 
-    /// It has been told what it missed; only the sequencer of its shard says so, between two entries.
-    pub fn go_live(&self) {
-        self.replaying.store(false, Ordering::Relaxed);
+    /// It has been told what it missed, and everything up to this offset; only the sequencer of its shard says so, between two entries.
+    pub fn go_live(&self, delivered: u64) {
+        self.reached.store(delivered, Ordering::Relaxed);
+        self.replaying.store(false, Ordering::SeqCst);
+    }
+
+    /// The same for what a subscription missed; false if it is being told something already.
+    pub fn begin_catch_up(&self) -> bool {
+        !self.replaying.swap(true, Ordering::SeqCst)
+    }
+
+    /// Offset of the last entry that reached it, or was passed over for it.
+    pub fn reached(&self) -> u64 {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Whether an entry is for it.
+    pub fn wants(&self, entry: &Entry) -> bool {
+        self.wanted(entry, &self.interest())
+    }
+
+    /// Whether an entry is for it, if this is what it wants.
+    pub fn wanted(&self, entry: &Entry, interest: &Interest) -> bool {
+        interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue())
     }
 
     /// Sends it an entry that it missed, if the entry is for it, in the forms that it has not read.
@@ -250,7 +274,11 @@ impl Recipient {
     /// Sends an entry in these forms; false if it cannot take it. While the socket is told what it missed, that is
     /// how it comes to this one.
     pub(super) fn send(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
-        self.replaying.load(Ordering::Relaxed) || self.send_now(entry, forms, handover)
+        if self.replaying.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.reached.store(entry.offset(), Ordering::Relaxed);
+        self.send_now(entry, forms, handover)
     }
 
     fn send_now(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {

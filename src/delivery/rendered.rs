@@ -76,6 +76,11 @@ pub fn prepare(directory: &Directory, entry: &Entry) -> Vec<Prepared> {
     prepared
 }
 
+/// What an entry is the value of for a socket, as a key, if a newer value may replace it.
+pub fn value_of(entry: &Entry, recipient: &Recipient) -> Option<NonZeroU64> {
+    kind_of(entry, recipient.namespace(), recipient.directory().keys()).conflation
+}
+
 /// What an entry is about for a socket, as a key.
 pub fn entity_of(entry: &Entry, recipient: &Recipient) -> u64 {
     kind_of(entry, recipient.namespace(), recipient.directory().keys()).entity
@@ -111,6 +116,11 @@ impl<'a> Rendered<'a> {
             frames: Default::default(),
             kind: kind_of(entry, namespace, directory.keys()),
         }
+    }
+
+    /// Offset of the entry.
+    pub(super) fn offset(&self) -> u64 {
+        self.entry.position.offset
     }
 
     /// The Engine.IO message of a form, with its position or without.

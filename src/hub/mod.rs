@@ -10,9 +10,11 @@ mod publish;
 mod receipts;
 mod replay;
 mod sequencer;
+mod since;
 
 pub use history::History;
 pub use publication::{Publication, Target};
 pub use publish::{Hub, Published};
 pub use receipts::{Acknowledged, Progress, Receipts};
 pub use replay::Missed;
+pub use since::{CatchUp, Replayed, Since};

@@ -67,6 +67,8 @@ pub struct Hub {
     next_ack_id: AtomicU64,
     next_delivery: AtomicU64,
     commands: Vec<mpsc::UnboundedSender<Command>>,
+    /// Offset of the last entry delivered in each shard.
+    pub(super) delivered: Vec<AtomicU64>,
 }
 
 /// What came of a publication.
@@ -96,8 +98,10 @@ impl Hub {
         stopping: &CancellationToken,
     ) -> Arc<Self> {
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
+        let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
         let hub = Arc::new(Self {
             commands,
+            delivered,
             catalogue,
             receipts: Receipts::default(),
             log,
@@ -206,6 +210,11 @@ impl Hub {
     /// The position of the newest entry of an organization.
     pub fn head(&self, organization: &Id) -> Position {
         self.log.head(self.log.shard_of(Some(organization)))
+    }
+
+    /// Offset of the last entry delivered in a shard.
+    pub(super) fn delivered(&self, shard: usize) -> u64 {
+        self.delivered[shard].load(Ordering::SeqCst)
     }
 
     /// Has the sequencer of a shard run this between two entries; it is told the offset of the last one delivered.

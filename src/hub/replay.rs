@@ -141,7 +141,7 @@ impl Hub {
                     Joined::Behind
                 } else {
                     missed.send(&batch.entries, &recipient);
-                    recipient.go_live();
+                    recipient.go_live(delivered);
                     Joined::Live
                 }
             };

@@ -1,6 +1,7 @@
 //! Sequencers: one a shard, delivering its entries in offset order.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,7 @@ pub(super) async fn run(
             if !entry.is_void() {
                 deliver_one(&hub, shard, &entry);
             }
+            hub.delivered[shard].store(offset, Ordering::SeqCst);
             hub.log.delivered(shard, offset);
             while let Ok(command) = commands.try_recv() {
                 command(offset);

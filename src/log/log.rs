@@ -24,7 +24,8 @@ const RECENT_BYTES: usize = 4 * 1024 * 1024;
 /// Size of a segment of the journal.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of records read at a time.
+/// Entries read at a time, and bytes of records.
+const PAGE: u64 = 500;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The log of one server.
@@ -178,6 +179,18 @@ impl Log {
             }
         }
         self.older(shard, offset, limit)
+    }
+
+    /// All entries after an offset up to another, as far as they are kept.
+    pub fn between(&self, shard: usize, mut after: u64, up_to: u64) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        while after < up_to {
+            let page = self.since(shard, after, (up_to - after).min(PAGE) as usize).entries;
+            let Some(last) = page.last() else { return entries };
+            after = last.position.offset;
+            entries.extend(page.into_iter().filter(|entry| entry.position.offset <= up_to));
+        }
+        entries
     }
 
     /// What only the journal still has.

@@ -8,6 +8,7 @@ use socketioxide_core::Value;
 
 use super::queue::{Incoming, Pushed};
 use super::session::Session;
+use super::subscribe::Answer;
 use super::{ack, authenticate, message, ping, subscribe, unsubscribe};
 use crate::wire::WireError;
 
@@ -97,7 +98,11 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     }
     let result = match call.name.as_str() {
         "authenticate" => authenticate::handle(session, call.argument),
-        "subscribe" | "client:subscribe" => subscribe::handle(session, call.argument),
+        "subscribe" | "client:subscribe" => match subscribe::handle(session, call.argument, incoming.ack_id) {
+            Ok(Answer::Now(answer)) => Ok(Some(answer)),
+            Ok(Answer::Later) => return,
+            Err(error) => Err(error),
+        },
         "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
         "client:ping" => ping::handle(session, call.argument, incoming.ack_id.is_some()),
         "message" => message::handle(session, call.argument),

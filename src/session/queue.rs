@@ -38,6 +38,8 @@ struct Inner {
 enum Worker {
     /// Nobody may yet: the socket cannot be answered before it is let in.
     Held,
+    /// Nobody may go on, which who works does not know yet.
+    Holding,
     /// Nobody has to.
     Idle,
     /// A task.
@@ -91,11 +93,22 @@ impl Queue {
         }
     }
 
-    /// The socket is let in: what waits may be worked through.
+    /// The event that is being handled ends later: nothing behind it is worked through until `release`.
+    pub(super) fn hold(&self) {
+        let mut inner = self.lock();
+        if inner.worker == Worker::Busy {
+            inner.worker = Worker::Holding;
+        }
+    }
+
+    /// The socket is let in, or an event has ended: what waits may be worked through.
     pub(super) fn release(&self) -> Pushed {
         let mut inner = self.lock();
-        if inner.worker == Worker::Held {
-            inner.worker = Worker::Idle;
+        match inner.worker {
+            Worker::Held => inner.worker = Worker::Idle,
+            // Whoever works goes on.
+            Worker::Holding => inner.worker = Worker::Busy,
+            Worker::Idle | Worker::Busy | Worker::Closed => {}
         }
         inner.start()
     }
@@ -103,6 +116,10 @@ impl Queue {
     /// The next event for the worker; none means that it is done.
     pub(super) fn next(&self) -> Option<Incoming> {
         let mut inner = self.lock();
+        if matches!(inner.worker, Worker::Holding | Worker::Held) {
+            inner.worker = Worker::Held;
+            return None;
+        }
         let next = inner.waiting.pop_front();
         if next.is_none() {
             inner.waiting = VecDeque::new();
@@ -160,5 +177,23 @@ mod tests {
         assert!(queue.next().is_none());
         assert_eq!(queue.push(event()), Pushed::Waiting);
         assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn what_is_behind_an_event_that_ends_later_waits_for_it() {
+        let queue = Queue::new(10);
+        queue.release();
+        assert_eq!(queue.push(event()), Pushed::Handle);
+        assert_eq!(queue.push(event()), Pushed::Waiting);
+        assert!(queue.next().is_some());
+        queue.hold();
+        // It ends before whoever works has noticed, who then goes on.
+        assert_eq!(queue.release(), Pushed::Waiting);
+        assert!(queue.next().is_some());
+        queue.hold();
+        assert!(queue.next().is_none());
+        assert_eq!(queue.push(event()), Pushed::Waiting);
+        assert_eq!(queue.release(), Pushed::StartWorker);
+        assert!(queue.next().is_some() && queue.next().is_none());
     }
 }

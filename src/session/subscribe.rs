@@ -1,14 +1,20 @@
 //! `subscribe`: a socket asks for channels at a scope.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::event;
+use super::queue::Pushed;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Claims, Identity};
 use crate::config::Implicit;
 use crate::delivery::{Interest, Subscription};
 use crate::events::{ChannelMask, Filters};
+use crate::hub::{Replayed, Since};
+use crate::log::Named;
 use crate::rooms::{Scope, ScopeFields};
 use crate::wire::{WireError, fresh_subscription_id, nested_object, read_object};
 
@@ -28,17 +34,65 @@ struct Request {
     /// Batching is up to the server.
     #[serde(default, rename = "batch_ms")]
     _batch: Option<u64>,
+    /// A position, or `last`.
+    #[serde(default)]
+    since: Option<String>,
 }
 
-/// Answers `{success, subscribed_channels, subscription_id, rooms, position, message}`.
-pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
+/// Answers `{success, subscribed_channels, subscription_id, rooms, position, message}`, and with `since` also
+/// `{replayed, complete}`, when that is known.
+pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>) -> Result<Answer, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
-    session
-        .as_identified("subscribe", |identity| {
-            let request: Request = read_object("subscribe", argument)?;
-            subscribe(session, &sessions, identity, &request)
-        })
-        .map(Some)
+    session.as_identified("subscribe", |identity| {
+        let request: Request = read_object("subscribe", argument)?;
+        let Some(since) = &request.since else {
+            return subscribe(session, &sessions, identity, &request).map(Answer::Now);
+        };
+        let since = read_since(since)?;
+        let hub = &sessions.services.hub;
+        let Some(catch_up) = hub.catch_up(&session.recipient, &identity.organization) else {
+            let mut answer = subscribe(session, &sessions, identity, &request)?;
+            (answer["replayed"], answer["complete"]) = (json!(0), json!(false));
+            return Ok(Answer::Now(answer));
+        };
+        let subscribed = subscribe(session, &sessions, identity, &request);
+        let since = subscribed.is_ok().then_some(since);
+        let (recipient, answer) = (session.recipient.clone(), subscribed.as_ref().ok().cloned());
+        let told = move |replayed: Replayed| {
+            if let (Some(mut answer), Some(ack_id)) = (answer, ack_id) {
+                (answer["replayed"], answer["complete"]) = (json!(replayed.count), json!(replayed.complete));
+                recipient.answer(ack_id, &answer);
+            }
+        };
+        // What the client sends behind this is handled when this has ended.
+        session.queue.hold();
+        let telling = hub.clone().tell(catch_up, since, told);
+        let (session, tasks) = (session.clone(), sessions.services.tasks.clone());
+        sessions.services.tasks.spawn(async move {
+            telling.await;
+            if session.queue.release() == Pushed::StartWorker {
+                tasks.spawn(event::work(session));
+            }
+        });
+        subscribed.map(|_| Answer::Later)
+    })
+}
+
+fn read_since(text: &str) -> Result<Since, WireError> {
+    if text == "last" {
+        return Ok(Since::Last);
+    }
+    let named = Named::parse(text);
+    let why = "must be a position, as in an answer or at the end of a frame, or \"last\"";
+    named.map(|named| Since::Position(named.position)).ok_or_else(|| WireError::malformed("since", &why))
+}
+
+/// When a request is answered.
+pub(super) enum Answer {
+    /// With this.
+    Now(Value),
+    /// By who knows more.
+    Later,
 }
 
 /// Subscribes a socket to these channels of what its namespace stands for.

@@ -29,6 +29,7 @@ mod property;
 mod recovery;
 mod restart;
 mod shutdown;
+mod since;
 mod stall;
 mod subscribe;
 mod upgrade;

@@ -1,0 +1,166 @@
+//! `since`: what a new subscription missed, before anything newer.
+//!
+//! From the moment a socket subscribes nothing live reaches it, until the
+//! sequencer of its shard, between two entries, has sent what it missed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::publish::Hub;
+use crate::connection::Handover;
+use crate::delivery::{Interest, Recipient, value_of};
+use crate::log::{Entry, Position};
+use crate::rooms::Id;
+use crate::wire::Form;
+
+/// Most entries that are sent for one subscription; fewer on polling, whose queue counts packets.
+const MOST: usize = 1_000;
+const MOST_ON_POLLING: usize = 200;
+
+/// Bytes that the forms and the envelope of an entry add to its payload, at most about.
+const AROUND: usize = 1_024;
+
+/// From where on a subscription is told what it missed.
+#[derive(Debug, Clone)]
+pub enum Since {
+    /// From behind a position.
+    Position(Position),
+    /// The newest value of each thing that there is one of.
+    Last,
+}
+
+/// What a subscription was told.
+#[derive(Debug, Clone, Copy)]
+pub struct Replayed {
+    /// Entries that were sent.
+    pub count: usize,
+    /// Whether nothing is missing among them.
+    pub complete: bool,
+}
+
+/// A socket whose subscription is told what it missed.
+#[derive(Debug, Clone)]
+pub struct CatchUp {
+    recipient: Arc<Recipient>,
+    shard: usize,
+    /// What the socket wanted before.
+    before: Interest,
+    /// Everything up to here has reached it, if it wanted it.
+    reached: u64,
+}
+
+impl Hub {
+    /// Keeps what is new from a socket of an organization, which is about to subscribe, until it is told what it
+    /// missed. None while the socket is already told something else that it missed.
+    pub fn catch_up(&self, recipient: &Arc<Recipient>, organization: &Id) -> Option<CatchUp> {
+        let shard = self.log.shard_of(Some(organization));
+        if !recipient.begin_catch_up() {
+            return None;
+        }
+        let reached = self.delivered(shard);
+        let before = recipient.interest().clone();
+        Some(CatchUp { recipient: recipient.clone(), shard, before, reached })
+    }
+
+    /// Sends what a subscription missed and has its socket go live; `told` hears what comes of it first. Without a
+    /// subscription the socket only goes live.
+    pub async fn tell(
+        self: Arc<Self>,
+        catch_up: CatchUp,
+        since: Option<Since>,
+        told: impl FnOnce(Replayed) + Send + 'static,
+    ) {
+        let looked_at = self.delivered(catch_up.shard);
+        let reading = {
+            let (hub, catch_up) = (self.clone(), catch_up.clone());
+            // What is old may have to come from the disk.
+            tokio::task::spawn_blocking(move || catch_up.old(&hub, since.as_ref(), looked_at))
+        };
+        let (candidates, complete) = reading.await.unwrap_or_default();
+        let hub = self.clone();
+        let (done, ended) = oneshot::channel();
+        self.between_entries(catch_up.shard, move |delivered| {
+            let kept = catch_up.reached.max(catch_up.recipient.reached());
+            let rest = hub.log.between(catch_up.shard, looked_at.min(kept), delivered);
+            let (between, new): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.position.offset <= kept);
+            let mut old: Vec<_> = candidates.into_iter().filter(|entry| entry.position.offset <= kept).collect();
+            if complete.is_some() {
+                let known = old.last().map_or(looked_at.min(kept), |entry| entry.position.offset);
+                let anew = |entry: &Arc<Entry>| entry.position.offset > known && catch_up.wants_anew(entry);
+                old.extend(between.into_iter().filter(anew));
+            }
+            let whole = catch_up.shorten(&mut old, &hub);
+            told(Replayed { count: old.len(), complete: complete == Some(true) && whole });
+            catch_up.send(&old);
+            catch_up.send(&new);
+            catch_up.recipient.go_live(delivered);
+            done.send(()).ok();
+        });
+        // It is not done only if the server stops.
+        ended.await.ok();
+    }
+}
+
+impl CatchUp {
+    /// What the new subscription missed up to an offset, and whether that is all of it; none if there is nothing it
+    /// is to be told.
+    fn old(&self, hub: &Hub, since: Option<&Since>, looked_at: u64) -> (Vec<Arc<Entry>>, Option<bool>) {
+        let (after, complete) = match since {
+            None => return (Vec::new(), None),
+            Some(Since::Last) => (0, true),
+            Some(Since::Position(position)) => {
+                // Of another life of the log nothing is known.
+                let known = hub.log.head(self.shard).epoch == position.epoch;
+                let after = if known { position.offset } else { looked_at };
+                (after, hub.log.is_whole_behind(self.shard, position))
+            }
+        };
+        let mut entries = hub.log.between(self.shard, after, looked_at);
+        entries.retain(|entry| self.wants_anew(entry));
+        if matches!(since, Some(Since::Last)) {
+            entries = newest_values(&entries, &self.recipient);
+        }
+        (entries, Some(complete))
+    }
+
+    /// Whether the new subscription is why the socket wants an entry.
+    fn wants_anew(&self, entry: &Entry) -> bool {
+        !entry.is_void() && self.recipient.wants(entry) && !self.recipient.wanted(entry, &self.before)
+    }
+
+    /// Leaves out the oldest of too many; false if there were.
+    fn shorten(&self, entries: &mut Vec<Arc<Entry>>, hub: &Hub) -> bool {
+        let most = if self.recipient.connection.is_direct() { MOST } else { MOST_ON_POLLING };
+        let mut bytes = 0;
+        let fit = entries.iter().rev().take(most).take_while(|entry| {
+            bytes += 2 * entry.draft.payload.get().len() + AROUND;
+            bytes <= hub.plane.unpressed_bytes()
+        });
+        let surplus = entries.len() - fit.count();
+        entries.drain(..surplus);
+        surplus == 0
+    }
+
+    fn send(&self, entries: &[Arc<Entry>]) {
+        let mut handover = Handover::default();
+        for entry in entries.iter().filter(|entry| !entry.is_void()) {
+            self.recipient.replay(entry, &[Form::Named, Form::Envelope], &mut handover);
+        }
+    }
+}
+
+/// The newest of each thing that has values, in order.
+fn newest_values(entries: &[Arc<Entry>], recipient: &Recipient) -> Vec<Arc<Entry>> {
+    let mut newest = HashMap::new();
+    for entry in entries {
+        if let Some(value) = value_of(entry, recipient) {
+            newest.insert(value, entry.position.offset);
+        }
+    }
+    let is_newest = |entry: &&Arc<Entry>| {
+        value_of(entry, recipient).and_then(|value| newest.get(&value)) == Some(&entry.position.offset)
+    };
+    entries.iter().filter(is_newest).cloned().collect()
+}
