@@ -1,5 +1,7 @@
 //! What one socket wants: its subscriptions, and what it receives without asking.
 
+use std::borrow::Cow;
+
 use crate::auth::Claims;
 use crate::events::{Catalogue, ChannelMask, Facts, Filters};
 use crate::log::{Audience, Draft};
@@ -17,6 +19,8 @@ pub struct Subscription {
     pub scope: Scope,
     /// What it lets pass.
     pub filters: Option<Box<Filters>>,
+    /// Offset after which it holds: what is older was not missed.
+    pub since: u64,
 }
 
 impl Subscription {
@@ -39,6 +43,8 @@ pub struct Interest {
     pub implicit: ChannelMask,
     /// What it asked for.
     pub subscriptions: Vec<Subscription>,
+    /// Offset after which it is somebody.
+    pub since: u64,
 }
 
 impl Interest {
@@ -50,6 +56,7 @@ impl Interest {
             claims: Claims::new(Vec::new()),
             implicit: ChannelMask::NONE,
             subscriptions: Vec::new(),
+            since: 0,
         }
     }
 
@@ -68,6 +75,19 @@ impl Interest {
         draft.channels == draft.event.channels
             || self.implicit.meets(draft.channels)
             || self.subscriptions.iter().any(|subscription| subscription.channels.meets(draft.channels))
+    }
+
+    /// What it wanted at an offset; the same if nothing has been added since.
+    pub(super) fn at(&self, offset: u64) -> Cow<'_, Self> {
+        if self.since < offset && self.subscriptions.iter().all(|subscription| subscription.since < offset) {
+            return Cow::Borrowed(self);
+        }
+        let mut then = self.clone();
+        then.subscriptions.retain(|subscription| subscription.since < offset);
+        if self.since >= offset {
+            (then.identity, then.implicit) = (None, ChannelMask::NONE);
+        }
+        Cow::Owned(then)
     }
 
     /// Whether an entry is for a socket that wants this, by the rule that [`deliver`](super::deliver) follows from

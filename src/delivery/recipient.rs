@@ -253,6 +253,11 @@ impl Recipient {
         self.wanted(entry, &self.interest())
     }
 
+    /// Whether an entry was for it when it was published.
+    pub fn wanted_then(&self, entry: &Entry) -> bool {
+        self.wanted(entry, &self.interest().at(entry.position.offset))
+    }
+
     /// Whether an entry is for it, if this is what it wants.
     pub fn wanted(&self, entry: &Entry, interest: &Interest) -> bool {
         interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue())

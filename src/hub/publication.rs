@@ -25,8 +25,6 @@ pub struct Publication {
     pub priority: Option<Priority>,
     /// Time to acknowledge in milliseconds, if acknowledgement is required.
     pub ack_timeout_ms: Option<u64>,
-    /// Id of the message, if the publisher gives it one.
-    pub message_id: Option<String>,
 }
 
 /// Who a publication is for.
@@ -55,7 +53,6 @@ impl Publication {
             target: Target { scope, ..Target::default() },
             priority: None,
             ack_timeout_ms: None,
-            message_id: None,
         }
     }
 
@@ -70,7 +67,7 @@ impl Publication {
         let audience = self.target.audience(&facts, event.down)?;
         let priority = self.priority.or_else(|| Priority::of_payload(&self.event, &facts)).unwrap_or(event.priority);
         Ok(Draft {
-            message_id: self.message_id.unwrap_or_else(fresh_message_id),
+            message_id: fresh_message_id(),
             channels,
             audience,
             except: self.target.except_socket_ids,

@@ -212,6 +212,11 @@ impl Hub {
         self.log.head(self.log.shard_of(Some(organization)))
     }
 
+    /// Offset of the last entry of an organization's shard that was delivered.
+    pub fn delivered_to(&self, organization: &Id) -> u64 {
+        self.delivered(self.log.shard_of(Some(organization)))
+    }
+
     /// Offset of the last entry delivered in a shard.
     pub(super) fn delivered(&self, shard: usize) -> u64 {
         self.delivered[shard].load(Ordering::SeqCst)

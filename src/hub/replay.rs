@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::publish::Hub;
-use crate::connection::{Handover, Read};
+use crate::connection::{Connection, Handover, Read};
 use crate::delivery::{Recipient, entity_of};
 use crate::log::{Entry, Named};
 use crate::rooms::Id;
@@ -54,7 +54,7 @@ impl Missed {
         if !self.newest.is_empty() && newest().is_some_and(|newest| *newest > offset) {
             return &[];
         }
-        &[Form::Named, Form::Envelope]
+        if recipient.wanted_then(entry) { &[Form::Named, Form::Envelope] } else { &[] }
     }
 
     /// The first entries that fit into a page, one at least.
@@ -82,7 +82,7 @@ impl Hub {
     /// What a socket of an organization missed that has read this; none if something of it is gone.
     pub fn missed(&self, organization: Option<&Id>, last: &Named, read: Read) -> Option<Missed> {
         let shard = self.log.shard_of(organization);
-        let half = (last.form == Some(Form::Named)).then_some(last.position.offset);
+        let half = (last.form == Some(Form::Named)).then_some(last.position.offset).filter(|offset| *offset > 0);
         let whole = self.log.is_whole_behind(shard, &last.position)
             && self.log.is_whole_behind(shard, &last.position.at(read.up_to));
         whole.then(|| Missed { shard, read, half, page_bytes: self.plane.unpressed_bytes(), newest: HashMap::new() })
@@ -91,6 +91,7 @@ impl Hub {
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
     /// client begins anew.
     pub async fn replay(self: Arc<Self>, recipient: Arc<Recipient>, mut missed: Missed) {
+        let mut unfinished = Unfinished(Some(recipient.connection.clone()));
         for offset in missed.read.beyond.clone() {
             if let Some(entry) = self.log.since(missed.shard, offset - 1, 1).entries.pop() {
                 let newest = missed.newest.entry(entity_of(&entry, &recipient)).or_default();
@@ -105,14 +106,17 @@ impl Hub {
             }
             let page = if recipient.connection.is_direct() { PAGE } else { POLLING_PAGE };
             match self.join(&recipient, &missed, after, page).await {
-                Some(Joined::Live) | None => return,
-                Some(Joined::Gap) => return recipient.connection.cut(),
+                Some(Joined::Live) => {
+                    unfinished.0 = None;
+                    return;
+                }
+                Some(Joined::Gap) | None => return,
                 Some(Joined::Behind) => {}
             }
             let batch = self.log.since(missed.shard, after, page);
             let entries = missed.page(&batch.entries);
             if batch.gap {
-                return recipient.connection.cut();
+                return;
             }
             missed.send(entries, &recipient);
             after = entries.last().map_or(after, |entry| entry.position.offset);
@@ -148,6 +152,17 @@ impl Hub {
             answer.send(joined).ok();
         });
         answered.await.ok()
+    }
+}
+
+/// A connection whose client is not told everything: it is cut, or it would wait for ever.
+struct Unfinished(Option<Arc<Connection>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.cut();
+        }
     }
 }
 

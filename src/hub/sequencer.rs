@@ -1,5 +1,6 @@
 //! Sequencers: one a shard, delivering its entries in offset order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,7 +36,7 @@ pub(super) async fn run(
         tokio::select! {
             () = hub.log.appended(shard, offset) => {}
             Some(command) = commands.recv() => {
-                command(offset);
+                run_between(command, offset);
                 continue;
             }
             () = stopping.cancelled() => return,
@@ -52,7 +53,7 @@ pub(super) async fn run(
             hub.delivered[shard].store(offset, Ordering::SeqCst);
             hub.log.delivered(shard, offset);
             while let Ok(command) = commands.try_recv() {
-                command(offset);
+                run_between(command, offset);
             }
             if ahead.is_too_far(&entry) {
                 tokio::select! {
@@ -63,6 +64,13 @@ pub(super) async fn run(
             // A publication is a large fan-out: other tasks of this thread get their turn after each.
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// A fault in one command must not end the deliveries of a shard.
+fn run_between(command: Command, offset: u64) {
+    if catch_unwind(AssertUnwindSafe(|| command(offset))).is_err() {
+        tracing::error!(offset, "a socket could not be told what it missed");
     }
 }
 

@@ -79,7 +79,7 @@ impl Hub {
             tokio::task::spawn_blocking(move || catch_up.old(&hub, since.as_ref(), looked_at))
         };
         let (candidates, complete) = reading.await.unwrap_or_default();
-        let hub = self.clone();
+        let (hub, recipient) = (self.clone(), catch_up.recipient.clone());
         let (done, ended) = oneshot::channel();
         self.between_entries(catch_up.shard, move |delivered| {
             let kept = catch_up.reached.max(catch_up.recipient.reached());
@@ -98,8 +98,9 @@ impl Hub {
             catch_up.recipient.go_live(delivered);
             done.send(()).ok();
         });
-        // It is not done only if the server stops.
-        ended.await.ok();
+        if ended.await.is_err() {
+            recipient.connection.cut();
+        }
     }
 }
 

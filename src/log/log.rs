@@ -31,7 +31,6 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// The log of one server.
 #[derive(Debug)]
 pub struct Log {
-    epoch: Arc<str>,
     shards: Vec<Shard>,
     max_entries: usize,
     max_bytes: usize,
@@ -39,8 +38,10 @@ pub struct Log {
     catalogue: Arc<Catalogue>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
+    /// Life of the log and number of the shard: an offset means nothing in another one.
+    epoch: Arc<str>,
     ring: Mutex<Ring>,
     appended: Notify,
 }
@@ -82,13 +83,13 @@ impl Log {
             LogStore::Disk => Some(Journal::open(Path::new(&config.path), settings(config, count))?),
         };
         let head = |shard| journal.as_ref().map_or(0, |journal| journal.head(shard));
-        let shards = (0..count).map(|shard| Shard::after(head(shard))).collect();
         let (max_entries, max_bytes) = match &journal {
             None => (config.max_entries, config.max_bytes),
             Some(_) => (RECENT, RECENT_BYTES),
         };
-        let epoch = journal.as_ref().map_or_else(|| random_letters(8).into(), |journal| journal.epoch().clone());
-        Ok(Self { epoch, shards, max_entries, max_bytes, journal, catalogue: catalogue.clone() })
+        let epoch = journal.as_ref().map_or_else(|| random_letters(8), |journal| journal.epoch().to_string());
+        let shards = (0..count).map(|shard| Shard::new(format!("{epoch}{shard}"), head(shard))).collect();
+        Ok(Self { shards, max_entries, max_bytes, journal, catalogue: catalogue.clone() })
     }
 
     /// How many shards there are.
@@ -124,9 +125,10 @@ impl Log {
                     (appended.offsets.to_vec(), appended.ticket)
                 }
             };
-            let places = rings.iter_mut().zip(offsets).zip(reports).zip(repeat_n(draft, shards.len()));
-            let entries = places.map(|(((ring, offset), report), draft)| {
-                let position = Position { epoch: self.epoch.clone(), offset };
+            let epochs = self.shards[shards.clone()].iter().map(|shard| &shard.epoch);
+            let places = rings.iter_mut().zip(epochs).zip(offsets).zip(reports).zip(repeat_n(draft, shards.len()));
+            let entries = places.map(|((((ring, epoch), offset), report), draft)| {
+                let position = Position { epoch: epoch.clone(), offset };
                 ring.push(Arc::new(Entry::new(position, draft, report)))
             });
             Appended { entries: entries.collect(), ticket }
@@ -209,7 +211,7 @@ impl Log {
             if draft.is_none() {
                 tracing::warn!(shard, offset, "an entry of the log is of an event that is not in the catalogue");
             }
-            let position = Position { epoch: self.epoch.clone(), offset };
+            let position = Position { epoch: self.shards[shard].epoch.clone(), offset };
             draft.map(|draft| Arc::new(Entry::read(position, draft)))
         };
         let count = page.records.len();
@@ -219,7 +221,7 @@ impl Log {
 
     /// Whether everything behind a position is still there, so that nothing is missed by who has read up to it.
     pub fn is_whole_behind(&self, shard: usize, position: &Position) -> bool {
-        if position.epoch != self.epoch {
+        if position.epoch != self.shards[shard].epoch {
             return false;
         }
         if let Some(journal) = &self.journal {
@@ -231,7 +233,7 @@ impl Log {
 
     /// The position of the newest entry of a shard.
     pub fn head(&self, shard: usize) -> Position {
-        Position { epoch: self.epoch.clone(), offset: self.shards[shard].lock().last }
+        Position { epoch: self.shards[shard].epoch.clone(), offset: self.shards[shard].lock().last }
     }
 
     /// Waits until a shard has entries after an offset.
@@ -301,9 +303,9 @@ impl Ring {
 
 impl Shard {
     /// A shard whose last entry had this offset.
-    fn after(last: u64) -> Self {
+    fn new(epoch: String, last: u64) -> Self {
         let ring = Ring { last, ..Ring::default() };
-        Self { ring: Mutex::new(ring), appended: Notify::new() }
+        Self { epoch: epoch.into(), ring: Mutex::new(ring), appended: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {

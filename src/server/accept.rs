@@ -22,6 +22,9 @@ use crate::doors::Peer;
 /// How long to wait when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// How long requests that are under way have when the server stops.
+const UNFINISHED: Duration = Duration::from_secs(1);
+
 /// Serves every connection until `closing` is cancelled.
 pub(super) async fn run(
     listener: TcpListener,
@@ -70,7 +73,11 @@ async fn serve(stream: TcpStream, peer: Peer, router: Router, header_timeout: Du
         outcome = connection.as_mut() => outcome,
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A request that is never finished must not hold the stop.
+            match tokio::time::timeout(UNFINISHED, connection).await {
+                Ok(outcome) => outcome,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = outcome {

@@ -32,6 +32,7 @@ impl Server {
         if tokio::time::timeout(grace.saturating_sub(begun.elapsed()).max(LAST), self.tasks.wait()).await.is_err() {
             tracing::warn!(tasks = self.tasks.len(), "some tasks did not end");
         }
+        self.doors.sessions.end_all();
         if let Some(path) = saved_at(&self.doors.config) {
             self.doors.sessions.save(&path);
         }

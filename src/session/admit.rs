@@ -106,7 +106,15 @@ impl Sessions {
         }
         self.insert(session.clone());
         match (record, identity) {
-            (Some(record), _) => session.restore(*record)?,
+            (Some(record), _) => {
+                if let Err(error) = session.restore(&record) {
+                    session.exit("not let in again");
+                    if let Some(pid) = &session.admission().pid {
+                        self.records.put_back(pid, record);
+                    }
+                    return Err(error);
+                }
+            }
             (None, Some(identity)) => {
                 session.identify(identity)?;
                 if session.scope.is_some() {
@@ -172,12 +180,17 @@ impl Sessions {
         recovers: bool,
     ) -> Result<Application, WireError> {
         let scope = scope_of(namespace)?;
+        if self.is_stopping() {
+            // A client that is refused stays away, one that is cut comes back.
+            connection.cut();
+            return Err(WireError::Stopping);
+        }
         let limit = self.config().limits.max_namespaces_per_connection;
         if connection.namespaces() >= limit && !connection.has_entered(namespace) {
             return Err(WireError::TooManyNamespaces(limit));
         }
         let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
-        let recovered = if recovers { self.recover(&credentials, namespace) } else { None };
+        let recovered = if recovers { self.recover(connection, &credentials, namespace) } else { None };
         Ok(Application {
             identity: match &recovered {
                 Some(_) => None,

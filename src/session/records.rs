@@ -49,6 +49,8 @@ struct Book {
     holders: HashMap<Key, Holder>,
     /// Those that are gone, the first to go first; some may have come back since.
     gone: VecDeque<(i64, Key)>,
+    /// How many are gone.
+    count: usize,
 }
 
 /// What a secret opens.
@@ -86,16 +88,26 @@ impl Records {
     }
 
     fn keep(&self, book: &mut Book, key: Key, now: i64, record: Box<Record>) {
-        book.holders.insert(key, Holder::Gone(record, now));
+        if !matches!(book.holders.insert(key, Holder::Gone(record, now)), Some(Holder::Gone(..))) {
+            book.count += 1;
+        }
         book.gone.push_back((now, key));
-        while let Some((since, key)) = book.gone.front().copied()
-            && (now_ms() - since >= self.kept_for_ms || book.gone.len() > self.most)
-        {
+        while let Some((since, key)) = book.gone.front().copied() {
+            let is_there = matches!(book.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since);
+            if is_there && now_ms() - since < self.kept_for_ms && book.count <= self.most {
+                return;
+            }
             book.gone.pop_front();
-            if matches!(book.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since) {
+            if is_there {
                 book.holders.remove(&key);
+                book.count -= 1;
             }
         }
+    }
+
+    /// Keeps a session that could not be taken up after all.
+    pub(super) fn put_back(&self, pid: &Pid, record: Box<Record>) {
+        self.keep(&mut self.lock(), key(pid), now_ms(), record);
     }
 
     /// What a secret opens, if it opens anything.
@@ -105,7 +117,9 @@ impl Records {
         if let Holder::Live(id) = book.holders.get(&key)? {
             return Some(Found::Live(id.clone()));
         }
-        match book.holders.remove(&key) {
+        let holder = book.holders.remove(&key);
+        book.count -= 1;
+        match holder {
             Some(Holder::Gone(record, since)) if now_ms() - since < self.kept_for_ms => Some(Found::Gone(record)),
             _ => None,
         }
@@ -113,7 +127,7 @@ impl Records {
 
     /// All sessions whose client is gone, and since when; they are taken out.
     pub(super) fn take_all(&self) -> Vec<(Key, i64, Box<Record>)> {
-        let holders = std::mem::take(&mut self.lock().holders);
+        let holders = std::mem::take(&mut *self.lock()).holders;
         let gone = holders.into_iter().filter_map(|(key, holder)| match holder {
             Holder::Live(_) => None,
             Holder::Gone(record, since) => Some((key, since, record)),
@@ -176,6 +190,13 @@ mod tests {
             few.end(pid, &id, Some(record(&id)));
         }
         assert!(few.find(&pids[0]).is_none() && few.find(&pids[1]).is_some() && few.find(&pids[2]).is_some());
+        // One that keeps coming back takes nobody's place.
+        few.put_back(&pids[0], Box::new(record(&id)));
+        for _ in 0..10 {
+            few.put_back(&pids[1], Box::new(record(&id)));
+            assert!(few.find(&pids[1]).is_some());
+        }
+        assert!(few.find(&pids[0]).is_some());
     }
 
     #[test]

@@ -13,10 +13,10 @@ use super::saved;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Credentials, Identity};
-use crate::connection::Read;
+use crate::connection::{Connection, Read};
 use crate::hub::Missed;
 use crate::log::Named;
-use crate::wire::Pid;
+use crate::wire::{Pid, WireError};
 
 /// A session that its client takes up again.
 #[derive(Debug)]
@@ -31,14 +31,25 @@ pub(super) struct Recovered {
 impl Sessions {
     /// The session that a client takes up again, if nothing of it is lost: a session that cannot be told everything
     /// it missed begins anew.
-    pub(super) fn recover(&self, credentials: &Credentials, namespace: &str) -> Option<Recovered> {
+    pub(super) fn recover(
+        &self,
+        connection: &Connection,
+        credentials: &Credentials,
+        namespace: &str,
+    ) -> Option<Recovered> {
         let (pid, offset) = credentials.resumed().filter(|_| self.config().recovery.enabled)?;
         let pid = Pid::of(pid);
         let last = Named::parse(offset)?;
         let record = match self.records.find(&pid)? {
             Found::Gone(record) => record,
             Found::Live(id) => {
-                self.take_over(&*self.get(id.as_str())?);
+                let session = self.get(id.as_str())?;
+                // A client's own earlier attempt may come after the one that succeeded.
+                if session.recipient.namespace() != namespace || session.recipient.connection.key() >= connection.key()
+                {
+                    return None;
+                }
+                self.take_over(&session);
                 match self.records.find(&pid)? {
                     Found::Gone(record) => record,
                     Found::Live(_) => return None,
@@ -46,6 +57,7 @@ impl Sessions {
             }
         };
         if *record.namespace != *namespace || !says_the_same(credentials, record.identity.as_ref()) {
+            self.records.put_back(&pid, record);
             return None;
         }
         let organization = record.identity.as_ref().map(|identity| &identity.organization);
@@ -90,11 +102,11 @@ impl Sessions {
 
 impl Session {
     /// Gives a socket back what its session had.
-    pub(super) fn restore(&self, record: Record) -> Result<(), crate::wire::WireError> {
-        if let Some(identity) = record.identity {
-            self.identify(identity)?;
+    pub(super) fn restore(&self, record: &Record) -> Result<(), WireError> {
+        if let Some(identity) = &record.identity {
+            self.identify(identity.clone())?;
         }
-        self.recipient.change(|interest| *interest = record.interest);
+        self.recipient.change(|interest| *interest = record.interest.clone());
         Ok(())
     }
 

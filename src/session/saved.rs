@@ -27,6 +27,7 @@ struct Saved {
     belongs_to: Option<(Id, Id)>,
     claims: Claims,
     implicit: Vec<String>,
+    since: u64,
     subscriptions: Vec<SavedSubscription>,
     journal: Journal,
 }
@@ -37,6 +38,7 @@ struct SavedSubscription {
     channels: Vec<String>,
     scope: Scope,
     filters: Option<Box<Filters>>,
+    since: u64,
 }
 
 /// Writes records to a file that only this user may read.
@@ -57,6 +59,7 @@ pub(super) fn write(path: &Path, records: &[(Key, i64, Box<Record>)], catalogue:
             belongs_to: record.interest.identity.clone(),
             claims: record.interest.claims.clone(),
             implicit: names(record.interest.implicit),
+            since: record.interest.since,
             subscriptions: record
                 .interest
                 .subscriptions
@@ -66,6 +69,7 @@ pub(super) fn write(path: &Path, records: &[(Key, i64, Box<Record>)], catalogue:
                     channels: names(subscription.channels),
                     scope: subscription.scope.clone(),
                     filters: subscription.filters.clone(),
+                    since: subscription.since,
                 })
                 .collect(),
             journal: record.journal.clone(),
@@ -102,6 +106,7 @@ fn record(saved: Saved, catalogue: &Catalogue) -> Option<(Key, i64, Box<Record>)
             channels: mask(&subscription.channels)?,
             scope: subscription.scope,
             filters: subscription.filters,
+            since: subscription.since,
         })
     });
     let interest = Interest {
@@ -110,6 +115,7 @@ fn record(saved: Saved, catalogue: &Catalogue) -> Option<(Key, i64, Box<Record>)
         claims: saved.claims,
         implicit: mask(&saved.implicit)?,
         subscriptions: subscriptions.collect::<Option<_>>()?,
+        since: saved.since,
     };
     let (id, namespace, identity, journal) = (saved.id, saved.namespace, saved.identity, saved.journal);
     Some((key(&saved.key)?, saved.gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
@@ -141,7 +147,9 @@ mod tests {
                 channels: catalogue.channel("kpi").expect("a channel"),
                 scope,
                 filters: Some(Box::new(Filters { sources: vec!["s".into()], ..Filters::default() })),
+                since: 3,
             }],
+            since: 2,
         };
         let identity = Identity { user: id("u"), organization: id("org"), session_id: Some("x".into()), claims };
         let journal = Journal::after(crate::connection::Read { up_to: 7, beyond: vec![9, 8] });

@@ -143,6 +143,7 @@ impl Session {
         if !seats.take(&identity.organization, self.recipient.connection.key()) {
             return Err(WireError::OrganizationFull(seats.limit()));
         }
+        let since = sessions.services.hub.delivered_to(&identity.organization);
         let implicit = match (self.scope.is_some(), sessions.config().subscriptions.implicit) {
             (true, _) | (_, Implicit::None) => ChannelMask::NONE,
             _ => sessions.services.hub.catalogue.implicit(),
@@ -154,6 +155,7 @@ impl Session {
                 None => identity.claims.clone(),
             };
             interest.implicit = implicit;
+            interest.since = since;
         });
         state.identity = Some(identity);
         Ok(())

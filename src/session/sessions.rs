@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Sessions {
     pub(super) rates: Rates,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
     emptied: Notify,
+    /// Whether nobody is let in any more.
+    stopping: AtomicBool,
     io: OnceLock<SocketIo<RoomAdapter>>,
 }
 
@@ -91,6 +94,7 @@ impl Sessions {
             deadlines: Deadlines::default(),
             live: RwLock::default(),
             emptied: Notify::new(),
+            stopping: AtomicBool::new(false),
             io: OnceLock::new(),
         });
         if let Some(path) = saved_at(sessions.config()) {
@@ -179,8 +183,21 @@ impl Sessions {
         }
     }
 
-    /// Closes every connection without a DISCONNECT, so that clients come back.
+    /// Whether nobody is let in any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Ends the sessions of clients that did not go in time; they can take them up again.
+    pub fn end_all(&self) {
+        for session in self.all() {
+            session.exit_kept("the server stops");
+        }
+    }
+
+    /// Closes every connection without a DISCONNECT, so that clients come back, and lets nobody in any more.
     pub fn retire_all(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
         for session in self.all() {
             session.recipient.connection.retire();
         }

@@ -113,6 +113,8 @@ fn subscribe(
     let claims = session.recipient.interest().claims.clone();
     let scopes = narrow(&claims, &asked)?;
     let id = fresh_subscription_id();
+    // What it is told besides is not owed to it again.
+    let since = sessions.services.hub.delivered_to(&identity.organization);
     let wanted: Vec<Subscription> = scopes
         .into_iter()
         .map(|scope| Subscription {
@@ -120,6 +122,7 @@ fn subscribe(
             channels,
             scope,
             filters: request.filters.clone().map(Box::new),
+            since,
         })
         .collect();
     let catalogue = &sessions.services.hub.catalogue;

@@ -79,15 +79,14 @@ async fn a_call_that_fails_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_message_id_in_the_body_is_the_key_and_the_id() {
+async fn a_message_id_in_the_body_is_a_key() {
     let server = TestServer::start(|_| {}).await;
     let mut agent = server.agent("org-1").await;
     let mut body = body("org-1", 1);
     body["message_id"] = json!("order-7");
-    for _ in 0..2 {
-        let (status, answer) = server.publish("/broadcast", body.clone()).await;
-        assert_eq!((status, &answer["message_id"]), (200, &json!("order-7")), "{answer}");
-    }
+    let (status, first) = server.publish("/broadcast", body.clone()).await;
+    assert_eq!(status, 200, "{first}");
+    assert_eq!(server.publish("/broadcast", body).await, (200, first));
     assert_eq!(agent.drain(&server).await.len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! Recovery: a client that lost its connection goes on where it was, or is told that it cannot.
 
 use serde_json::{Value, json};
-use tiercast::config::Config;
+use tiercast::config::{Config, Implicit};
 
 use crate::kit::{Client, ConnectOptions, Event, TestServer, Transport};
 
@@ -266,4 +266,92 @@ async fn a_long_replay_and_what_is_published_meanwhile_meet_without_a_gap() {
         client.disconnect().await;
         server.count("it has left", |census| census.sockets == 0).await;
     }
+}
+
+#[tokio::test]
+async fn a_position_of_another_shard_means_nothing() {
+    let server = TestServer::start(|config| config.log.shards = 4).await;
+    // Somebody who is nobody yet reads what is for everyone, in a shard that may not be the organization's.
+    for organization in ["org-1", "org-2", "org-3", "org-4", "org-5", "org-6"] {
+        let mut client = server.connect_with(ConnectOptions::named()).await;
+        server.broadcast("system:broadcast", json!({}), json!({})).await;
+        let last = client.next_event().await;
+        let kept = kept(&client, &last);
+        let client = client.authenticate(organization).await;
+        lose(&server, client, Transport::WebSocket).await;
+        for n in 0..20 {
+            server.broadcast("kpi:update", json!({ "n": n }), json!({ "organization_id": organization })).await;
+        }
+        let mut client = back(&server, ConnectOptions::named(), &kept).await;
+        if is_recovered(&mut client).await {
+            client.organization = organization.into();
+            let numbers: Vec<_> =
+                client.drain(&server).await.iter().filter_map(|event| event.data()["n"].as_u64()).collect();
+            assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{organization}");
+        }
+        client.disconnect().await;
+        server.count("it has left", |census| census.sockets == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_published_before_a_subscription_was_not_missed() {
+    let server = TestServer::start(|config| config.subscriptions.implicit = Implicit::None).await;
+    let mut client = server.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
+    client.subscribe(json!({ "channels": ["backlog"] })).await;
+    server.broadcast("backlog:update", json!({ "n": 0 }), json!({ "organization_id": "org-1" })).await;
+    let last = client.next_event().await;
+    let kept = kept(&client, &last);
+    for n in 1..4 {
+        publish(&server, n).await;
+    }
+    client.subscribe(json!({ "channels": ["kpi"] })).await;
+    lose(&server, client, Transport::WebSocket).await;
+    publish(&server, 4).await;
+    let mut client = back(&server, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered(&mut client).await);
+    assert_eq!(numbers(&server, &mut client).await, [4]);
+}
+
+#[tokio::test]
+async fn the_first_position_of_all_is_one_like_others() {
+    let server = TestServer::start(|_| {}).await;
+    let (client, mut kept) = reader(&server, ConnectOptions::named()).await;
+    lose(&server, client, Transport::WebSocket).await;
+    kept.offset = format!("{}.0.0", kept.offset.split('.').next().expect("an epoch"));
+    let mut client = back(&server, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered(&mut client).await);
+    publish(&server, 1).await;
+    assert_eq!(numbers(&server, &mut client).await, [0, 1]);
+}
+
+#[tokio::test]
+async fn an_earlier_attempt_that_comes_late_takes_nothing() {
+    let server = TestServer::start(|_| {}).await;
+    let (client, kept) = reader(&server, ConnectOptions::named()).await;
+    let mut early = Client::open(server.address, &ConnectOptions::named()).await.expect("a connection");
+    lose(&server, client, Transport::WebSocket).await;
+    let mut late = back(&server, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered(&mut late).await);
+    early.enter("/", Some(&json!({ "pid": kept.pid, "offset": kept.offset }))).await.expect("a fresh session");
+    assert!(!is_recovered(&mut early).await);
+    publish(&server, 1).await;
+    assert_eq!(numbers(&server, &mut late).await, [1]);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_let_in_now_is_let_in_later() {
+    let server = TestServer::start(|config| config.limits.max_connections_per_org = 1).await;
+    let (client, kept) = reader(&server, ConnectOptions::named()).await;
+    lose(&server, client, Transport::WebSocket).await;
+    let other = server.agent("org-1").await;
+    publish(&server, 1).await;
+    let auth = json!({ "pid": kept.pid, "offset": kept.offset });
+    let refused = server.try_connect(ConnectOptions::named().auth(auth)).await.err().expect("no place");
+    assert!(refused.message().starts_with("CONNECTION_LIMIT"), "{refused:?}");
+    other.disconnect().await;
+    server.count("there is a place", |census| census.seats == 0).await;
+    let mut client = back(&server, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered(&mut client).await);
+    assert_eq!(numbers(&server, &mut client).await, [1]);
 }

@@ -107,7 +107,6 @@ pub(in crate::doors) async fn any(
         },
         priority: body.priority,
         ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, doors.config.api.max_ack_timeout_ms)),
-        message_id: body.message_id,
     };
     publish(&doors, &caller, publication, &options, repeat, "Message broadcasted").await
 }

@@ -1,7 +1,8 @@
 //! The journal as its users see it.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -55,7 +56,9 @@ impl Journal {
         medium: Arc<dyn Medium>,
     ) -> Result<Self, JournalError> {
         check(&settings)?;
-        fs::create_dir_all(folder).map_err(JournalError::io("create the folder", folder))?;
+        // What was published is nobody else's business.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(JournalError::io("create the folder", folder))?;
         let lock = lock(folder)?;
         let state = match State::load(folder)? {
             Some(state) => state,
