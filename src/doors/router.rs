@@ -8,7 +8,7 @@ use axum::routing::{any, delete, get, post};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use super::http::{broadcast, connections, health, history, messages, rooms, stats};
+use super::http::{batch, broadcast, connections, health, history, messages, rooms, stats};
 use super::state::Doors;
 use super::{demo, http, socketio};
 
@@ -18,6 +18,11 @@ pub fn router(doors: &Arc<Doors>) -> Router {
     let mut router = Router::new()
         // Used by backend services.
         .route("/api/ws/broadcast", post(broadcast::any))
+        .route(
+            "/api/ws/broadcast/batch",
+            post(batch::publish_all)
+                .layer(DefaultBodyLimit::max(batch::MESSAGES * config.limits.max_message_size_bytes)),
+        )
         .route("/api/ws/broadcast/{kind}", post(broadcast::shortcut))
         .route("/api/ws/messages/{message_id}/receipts", get(messages::receipts))
         // Used by operators.

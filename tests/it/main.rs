@@ -12,6 +12,7 @@ mod api_keys;
 mod authenticate;
 mod backlog;
 mod bad_input;
+mod batch;
 mod cli;
 mod delivery;
 mod filters;

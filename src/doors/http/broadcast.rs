@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{self, hash};
-use crate::config::Right;
+use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
@@ -27,7 +27,7 @@ use crate::wire::{WireError, iso, nested_object};
 
 /// The body of `POST /broadcast`.
 #[derive(Deserialize)]
-struct Body {
+pub(super) struct Body {
     event: Option<String>,
     #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
@@ -39,8 +39,39 @@ struct Body {
     requires_ack: bool,
     #[serde(default)]
     ack_timeout_ms: Option<u64>,
+    /// A key like that of the header.
     #[serde(default)]
-    message_id: Option<String>,
+    pub(super) message_id: Option<String>,
+}
+
+impl Body {
+    /// What it asks to be published.
+    pub(super) fn publication(self, options: &Options, config: &Config) -> Result<Publication, ApiError> {
+        let event =
+            self.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
+        let payload = self.data.ok_or_else(|| ApiError::bad_request("data is required"))?;
+        let target = self.target.unwrap_or_default();
+        let requires_ack = self.requires_ack || options.waits();
+        let timeout = options.ack_timeout_ms.or(self.ack_timeout_ms).unwrap_or(config.api.ack_timeout_ms);
+        Ok(Publication {
+            event,
+            payload,
+            target: Target {
+                scope: ScopeFields {
+                    organization_id: target.organization_id,
+                    department_id: target.department_id,
+                    queue_name: target.queue_name,
+                },
+                channels: target.channels,
+                user_ids: target.user_ids,
+                socket_ids: target.socket_ids,
+                rooms: target.rooms,
+                except_socket_ids: target.except_socket_ids,
+            },
+            priority: self.priority,
+            ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, config.api.max_ack_timeout_ms)),
+        })
+    }
 }
 
 /// `null` is a payload too; only an absent field is none.
@@ -84,30 +115,7 @@ pub(in crate::doors) async fn any(
     let body: Body = parse(&headers, &bytes)?;
     let key = key(&headers)?.or(body.message_id.as_deref());
     let repeat = key.map(|key| Repeat { key: key.to_owned(), asked: hash(&[b"", &bytes]) });
-    let event =
-        body.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
-    let payload = body.data.ok_or_else(|| ApiError::bad_request("data is required"))?;
-    let target = body.target.unwrap_or_default();
-    let requires_ack = body.requires_ack || options.waits();
-    let timeout = options.ack_timeout_ms.or(body.ack_timeout_ms).unwrap_or(doors.config.api.ack_timeout_ms);
-    let publication = Publication {
-        event,
-        payload,
-        target: Target {
-            scope: ScopeFields {
-                organization_id: target.organization_id,
-                department_id: target.department_id,
-                queue_name: target.queue_name,
-            },
-            channels: target.channels,
-            user_ids: target.user_ids,
-            socket_ids: target.socket_ids,
-            rooms: target.rooms,
-            except_socket_ids: target.except_socket_ids,
-        },
-        priority: body.priority,
-        ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, doors.config.api.max_ack_timeout_ms)),
-    };
+    let publication = body.publication(&options, &doors.config)?;
     publish(&doors, &caller, publication, &options, repeat, "Message broadcasted").await
 }
 
@@ -157,21 +165,21 @@ fn alert_event(payload: &str) -> &'static str {
 }
 
 /// A call that may be repeated.
-struct Repeat {
+pub(super) struct Repeat {
     /// The caller's key for it.
-    key: String,
+    pub(super) key: String,
     /// Hash of what it asks for.
-    asked: [u8; 32],
+    pub(super) asked: [u8; 32],
 }
 
 /// The header `Idempotency-Key`.
-fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().map_err(|_| ApiError::bad_request("an idempotency key is visible ASCII"))?;
     Ok(Some(key))
 }
 
-async fn publish(
+pub(super) async fn publish(
     doors: &Arc<Doors>,
     caller: &Caller,
     publication: Publication,
@@ -253,10 +261,15 @@ impl Options {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+/// Whether a request says that its body is JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind != "application/json" && !kind.ends_with("+json") {
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+    if !is_json(headers) {
         return Err(ApiError::wrong_type());
     }
     if body.trim_ascii_start().first() != Some(&b'{') {

@@ -5,7 +5,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::auth::Denied;
 use crate::wire::{Code, WireError};
@@ -44,6 +44,17 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, Code::InvalidMessage, message)
     }
 
+    /// 413: a message is over the limit.
+    pub(super) fn too_large() -> Self {
+        let message = "the body is larger than limits.max_message_size_bytes";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::MessageTooLarge, message)
+    }
+
+    /// The failure of one item of a batch: `{success, status, error, code}`.
+    pub(super) fn item(&self) -> Value {
+        json!({ "success": false, "status": self.status.as_u16(), "error": self.message, "code": self.code })
+    }
+
     /// 415: the body is not JSON.
     pub(super) fn wrong_type() -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, "send Content-Type: application/json")
@@ -80,11 +91,7 @@ impl From<QueryRejection> for ApiError {
 impl From<BytesRejection> for ApiError {
     fn from(rejection: BytesRejection) -> Self {
         match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Code::MessageTooLarge,
-                "the body is larger than limits.max_message_size_bytes",
-            ),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
             status => Self::new(status, Code::InvalidMessage, rejection.body_text()),
         }
     }

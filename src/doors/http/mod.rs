@@ -1,5 +1,6 @@
 //! The HTTP API under `/api/ws`, for backend services and operators.
 
+pub(super) mod batch;
 pub(super) mod broadcast;
 mod caller;
 pub(super) mod connections;

@@ -1,0 +1,71 @@
+//! `POST /broadcast/batch`: many broadcasts in one call, each with an answer of its own.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::broadcast::{Body, Options, Repeat, is_json, key, publish};
+use super::caller::Caller;
+use super::error::ApiError;
+use super::idempotency::hash;
+use crate::config::Right;
+use crate::doors::state::Doors;
+
+/// Broadcasts in one call.
+const MOST: usize = 1_000;
+
+/// A batch may be as large as so many messages of the largest size.
+pub(in crate::doors) const MESSAGES: usize = 8;
+
+/// Answers `{success, results[]}`, in the order of the items; they are published in that order.
+pub(in crate::doors) async fn publish_all(
+    State(doors): State<Arc<Doors>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require(Right::Publish)?;
+    let body = body?;
+    if !is_json(&headers) {
+        return Err(ApiError::wrong_type());
+    }
+    let items: Vec<Box<RawValue>> = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(format!("the body must be a JSON array of broadcasts: {error}")))?;
+    if items.is_empty() || items.len() > MOST {
+        return Err(ApiError::bad_request(format!("a batch holds 1 to {MOST} broadcasts, not {}", items.len())));
+    }
+    let key = key(&headers)?;
+    let mut results = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let result = publish_one(&doors, &caller, key, index, item.get()).await;
+        results.push(result.unwrap_or_else(|error| error.item()));
+    }
+    Ok(Json(json!({ "success": true, "results": results })))
+}
+
+async fn publish_one(
+    doors: &Arc<Doors>,
+    caller: &Caller,
+    key: Option<&str>,
+    index: usize,
+    item: &str,
+) -> Result<Value, ApiError> {
+    let limit = doors.config.limits.max_message_size_bytes;
+    if item.len() > limit {
+        return Err(ApiError::too_large());
+    }
+    let mut body: Body = serde_json::from_str(item)
+        .map_err(|error| ApiError::bad_request(format!("the broadcast is not valid: {error}")))?;
+    // The key of a batch stands for each of its items at its place.
+    let key = body.message_id.take().or_else(|| key.map(|key| format!("{key}#{index}")));
+    let repeat = key.map(|key| Repeat { key, asked: hash(&[b"", item.as_bytes()]) });
+    let options = Options::default();
+    let publication = body.publication(&options, &doors.config)?;
+    publish(doors, caller, publication, &options, repeat, "Message broadcasted").await.map(|Json(answer)| answer)
+}
