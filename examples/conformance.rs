@@ -44,6 +44,9 @@ connect_timeout_ms = 1_000
 # Nobody authenticates, and there is nothing to protect.
 [auth]
 allow_trusted = true
+
+[log]
+store = "memory"
 "#;
 
 /// On one thread, as the suite's own servers are: it expects what was sent first to be handled first, also when
