@@ -90,7 +90,7 @@ impl Interest {
         Cow::Owned(then)
     }
 
-    /// Whether an entry is for a socket that wants this, by the rule that [`deliver`](super::deliver) follows from
+    /// Whether an entry is for a socket that wants this, by the rule that [`deliver()`](super::deliver()) follows from
     /// the rooms' side.
     pub(super) fn is_reached_by(&self, draft: &Draft, id: &PublicId, catalogue: &Catalogue) -> bool {
         let is_in = |room: &str| self.rooms(catalogue).iter().any(|own| own == room);

@@ -44,7 +44,7 @@ impl Journal {
     ///
     /// The settings make no sense, the folder is in use or cannot be used, or
     /// what is in it was written by another version, with another number of
-    /// shards, or is no journal. Damaged records are no error: see [`Page::gap`].
+    /// shards, or is no journal. Damaged records are no error but a gap.
     pub fn open(folder: &Path, settings: JournalSettings) -> Result<Self, JournalError> {
         Self::open_on(folder, settings, Arc::new(Disk))
     }
