@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::kit::{Client, ConnectOptions, TestServer, Transport};
+use crate::kit::{Call, Client, ConnectOptions, Refused, TestServer, Transport, eventually};
 
 async fn assert_told_and_let_go(client: &mut Client) {
     let event = client.next_named("system:maintenance").await;
@@ -106,4 +106,22 @@ async fn two_servers_live_side_by_side() {
     here.expect_silence(&second).await;
     first.stop().await;
     here.settle().await;
+}
+
+#[tokio::test]
+async fn who_comes_while_it_stops_comes_back_later() {
+    let mut server = TestServer::start(|_| {}).await;
+    let stranger = Client::open(server.address, &ConnectOptions::named()).await.expect("a connection");
+    // A client on polling that fetches nothing keeps the stop from ending at once.
+    let idle = server.connect_with(ConnectOptions::named().transport(Transport::Polling)).await;
+    idle.wire.freeze();
+    let address = server.address;
+    let coming = async {
+        let mut stranger = stranger;
+        let ready = || Call::get(&format!("http://{address}/readyz")).send();
+        eventually("it stops", async || ready().await.is_none_or(|reply| reply.status == 503)).await;
+        let entered = stranger.enter("/", None).await;
+        assert!(matches!(entered, Err(Refused::Closed)), "a stock client that is refused stays away: {entered:?}");
+    };
+    tokio::join!(server.stop(), coming);
 }
