@@ -151,7 +151,7 @@ impl Connection {
             let little = match self.route() {
                 // Its queue is bounded in packets.
                 Route::Polling => self.queued.load(Ordering::Relaxed) == 0,
-                Route::Switching | Route::Direct => self.lock().waiting() <= self.plane.settings.soft_limit_bytes / 2,
+                Route::Switching | Route::Direct => self.lock().waiting() <= self.plane.unpressed_bytes(),
             };
             if little {
                 return true;

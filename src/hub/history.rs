@@ -30,12 +30,12 @@ impl Hub {
         let shard = self.log.shard_of(Some(room.organization()));
         let Some(since) = since else { return self.newest(shard, room, limit) };
         let complete = self.log.is_whole_behind(shard, since);
+        let head = self.log.head(shard);
         // Of another life of the log nothing is known, so all of this one is told.
-        let after = if since.epoch == self.log.head(shard).epoch { since.offset } else { 0 };
+        let after = if since.epoch == head.epoch { since.offset } else { 0 };
         let (entries, last) = self.forward(shard, room, after, limit);
         let more = entries.len() == limit;
-        let position = since.at(last);
-        History { entries, position: Position { epoch: self.log.head(shard).epoch, ..position }, complete, more }
+        History { entries, position: head.at(last), complete, more }
     }
 
     /// Entries of a room after an offset, and the offset up to which was looked.

@@ -4,7 +4,7 @@
 //! Only the last one is sent by the sequencer of the shard, between two
 //! entries, so that replay and live delivery meet without a gap or a double.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::publish::Hub;
 use crate::connection::{Connection, Handover, Read};
 use crate::delivery::{Recipient, entity_of};
-use crate::log::{Entry, Named};
+use crate::log::{Batch, Entry, Named};
 use crate::rooms::Id;
 use crate::wire::Form;
 
@@ -27,13 +27,21 @@ const AROUND: usize = 1_024;
 #[derive(Debug)]
 pub struct Missed {
     shard: usize,
-    read: Read,
+    /// Everything up to this offset was read,
+    up_to: u64,
+    /// and these beyond it.
+    beyond: HashSet<u64>,
     /// The last entry it has read, if it may have read only the first form of it.
     half: Option<u64>,
     /// Bytes sent before the client has to catch up: so few that nothing is lost on purpose.
     page_bytes: usize,
     /// The newest it has read of each entity, where it has read ahead of others.
     newest: HashMap<u64, u64>,
+}
+
+/// Bytes that an entry takes in both forms, at most about.
+pub(super) fn bytes_about(entry: &Entry) -> usize {
+    2 * entry.draft.payload.get().len() + AROUND
 }
 
 impl Missed {
@@ -47,7 +55,7 @@ impl Missed {
         if self.half == Some(offset) {
             return &[Form::Envelope];
         }
-        if offset <= self.read.up_to || self.read.beyond.contains(&offset) {
+        if offset <= self.up_to || self.beyond.contains(&offset) {
             return &[];
         }
         let newest = || self.newest.get(&entity_of(entry, recipient));
@@ -61,7 +69,7 @@ impl Missed {
     fn page<'a>(&self, entries: &'a [Arc<Entry>]) -> &'a [Arc<Entry>] {
         let mut bytes = 0;
         let fit = entries.iter().take_while(|entry| {
-            bytes += 2 * entry.draft.payload.get().len() + AROUND;
+            bytes += bytes_about(entry);
             bytes <= self.page_bytes
         });
         &entries[..fit.count().max(1).min(entries.len())]
@@ -85,20 +93,23 @@ impl Hub {
         let half = (last.form == Some(Form::Named)).then_some(last.position.offset).filter(|offset| *offset > 0);
         let whole = self.log.is_whole_behind(shard, &last.position)
             && self.log.is_whole_behind(shard, &last.position.at(read.up_to));
-        whole.then(|| Missed { shard, read, half, page_bytes: self.plane.unpressed_bytes(), newest: HashMap::new() })
+        let page_bytes = self.plane.unpressed_bytes();
+        let Read { up_to, beyond } = read;
+        let beyond = beyond.into_iter().collect();
+        whole.then(|| Missed { shard, up_to, beyond, half, page_bytes, newest: HashMap::new() })
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
     /// client begins anew.
     pub async fn replay(self: Arc<Self>, recipient: Arc<Recipient>, mut missed: Missed) {
         let mut unfinished = Unfinished(Some(recipient.connection.clone()));
-        for offset in missed.read.beyond.clone() {
-            if let Some(entry) = self.log.since(missed.shard, offset - 1, 1).entries.pop() {
+        for offset in missed.beyond.clone() {
+            if let Some(entry) = self.page(missed.shard, offset - 1, 1).await.entries.pop() {
                 let newest = missed.newest.entry(entity_of(&entry, &recipient)).or_default();
                 *newest = offset.max(*newest);
             }
         }
-        let mut after = missed.half.map_or(missed.read.up_to, |half| missed.read.up_to.min(half - 1));
+        let mut after = missed.half.map_or(missed.up_to, |half| missed.up_to.min(half - 1));
         let missed = Arc::new(missed);
         loop {
             if !recipient.connection.caught_up().await {
@@ -113,14 +124,26 @@ impl Hub {
                 Some(Joined::Gap) | None => return,
                 Some(Joined::Behind) => {}
             }
-            let batch = self.log.since(missed.shard, after, page);
+            let looked_at = self.delivered(missed.shard);
+            let batch = self.page(missed.shard, after, page).await;
             let entries = missed.page(&batch.entries);
             if batch.gap {
                 return;
             }
             missed.send(entries, &recipient);
-            after = entries.last().map_or(after, |entry| entry.position.offset);
+            // Without entries there is nothing up to there, such as offsets that were never given out.
+            after = entries.last().map_or(after.max(looked_at), |entry| entry.position.offset);
         }
+    }
+
+    /// Entries after an offset; what is not in memory is read by a thread that may wait.
+    async fn page(self: &Arc<Self>, shard: usize, after: u64, limit: usize) -> Batch {
+        if self.log.is_recent(shard, after) {
+            return self.log.since(shard, after, limit);
+        }
+        let hub = self.clone();
+        let read = tokio::task::spawn_blocking(move || hub.log.since(shard, after, limit));
+        read.await.unwrap_or(Batch { entries: Vec::new(), gap: true })
     }
 
     /// Has the sequencer send the last page, if what is left is one.
@@ -135,7 +158,8 @@ impl Hub {
         let (answer, answered) = oneshot::channel();
         self.between_entries(missed.shard, move |delivered| {
             let left = usize::try_from(delivered.saturating_sub(after)).unwrap_or(usize::MAX);
-            let joined = if left > page {
+            // It does no I/O.
+            let joined = if left > page || !hub.log.is_recent(missed.shard, after) {
                 Joined::Behind
             } else {
                 let batch = hub.log.since(missed.shard, after, left);

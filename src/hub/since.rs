@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::publish::Hub;
+use super::replay::bytes_about;
 use crate::connection::Handover;
 use crate::delivery::{Interest, Recipient, value_of};
 use crate::log::{Entry, Position};
@@ -18,9 +19,6 @@ use crate::wire::Form;
 /// Most entries that are sent for one subscription; fewer on polling, whose queue counts packets.
 const MOST: usize = 1_000;
 const MOST_ON_POLLING: usize = 200;
-
-/// Bytes that the forms and the envelope of an entry add to its payload, at most about.
-const AROUND: usize = 1_024;
 
 /// From where on a subscription is told what it missed.
 #[derive(Debug, Clone)]
@@ -78,23 +76,16 @@ impl Hub {
             // What is old may have to come from the disk.
             tokio::task::spawn_blocking(move || catch_up.old(&hub, since.as_ref(), looked_at))
         };
-        let (candidates, complete) = reading.await.unwrap_or_default();
+        let (mut old, complete) = reading.await.unwrap_or_default();
         let (hub, recipient) = (self.clone(), catch_up.recipient.clone());
         let (done, ended) = oneshot::channel();
         self.between_entries(catch_up.shard, move |delivered| {
             let kept = catch_up.reached.max(catch_up.recipient.reached());
-            let rest = hub.log.between(catch_up.shard, looked_at.min(kept), delivered);
-            let (between, new): (Vec<_>, Vec<_>) = rest.into_iter().partition(|entry| entry.position.offset <= kept);
-            let mut old: Vec<_> = candidates.into_iter().filter(|entry| entry.position.offset <= kept).collect();
-            if complete.is_some() {
-                let known = old.last().map_or(looked_at.min(kept), |entry| entry.position.offset);
-                let anew = |entry: &Arc<Entry>| entry.position.offset > known && catch_up.wants_anew(entry);
-                old.extend(between.into_iter().filter(anew));
-            }
+            old.retain(|entry| entry.position.offset <= kept);
             let whole = catch_up.shorten(&mut old, &hub);
-            told(Replayed { count: old.len(), complete: complete == Some(true) && whole });
+            told(Replayed { count: old.len(), complete: complete && whole });
             catch_up.send(&old);
-            catch_up.send(&new);
+            catch_up.send(&hub.log.between(catch_up.shard, kept, delivered));
             catch_up.recipient.go_live(delivered);
             done.send(()).ok();
         });
@@ -105,11 +96,10 @@ impl Hub {
 }
 
 impl CatchUp {
-    /// What the new subscription missed up to an offset, and whether that is all of it; none if there is nothing it
-    /// is to be told.
-    fn old(&self, hub: &Hub, since: Option<&Since>, looked_at: u64) -> (Vec<Arc<Entry>>, Option<bool>) {
+    /// What the new subscription missed up to an offset, and whether that is all of it.
+    fn old(&self, hub: &Hub, since: Option<&Since>, looked_at: u64) -> (Vec<Arc<Entry>>, bool) {
         let (after, complete) = match since {
-            None => return (Vec::new(), None),
+            None => return (Vec::new(), false),
             Some(Since::Last) => (0, true),
             Some(Since::Position(position)) => {
                 // Of another life of the log nothing is known.
@@ -123,7 +113,7 @@ impl CatchUp {
         if matches!(since, Some(Since::Last)) {
             entries = newest_values(&entries, &self.recipient);
         }
-        (entries, Some(complete))
+        (entries, complete)
     }
 
     /// Whether the new subscription is why the socket wants an entry.
@@ -136,7 +126,7 @@ impl CatchUp {
         let most = if self.recipient.connection.is_direct() { MOST } else { MOST_ON_POLLING };
         let mut bytes = 0;
         let fit = entries.iter().rev().take(most).take_while(|entry| {
-            bytes += 2 * entry.draft.payload.get().len() + AROUND;
+            bytes += bytes_about(entry);
             bytes <= hub.plane.unpressed_bytes()
         });
         let surplus = entries.len() - fit.count();

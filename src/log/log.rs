@@ -174,6 +174,7 @@ impl Log {
         {
             let ring = self.shards[shard].lock();
             let first = ring.first();
+            // The same as `is_recent`, under one lock with the reading.
             if offset + 1 >= first || self.journal.is_none() {
                 let skip = (offset + 1).saturating_sub(first) as usize;
                 let entries = ring.entries.iter().skip(skip).take(limit).cloned().collect();
@@ -181,6 +182,11 @@ impl Log {
             }
         }
         self.older(shard, offset, limit)
+    }
+
+    /// Whether what follows an offset is in memory, as far as it is kept at all.
+    pub fn is_recent(&self, shard: usize, offset: u64) -> bool {
+        self.journal.is_none() || offset + 1 >= self.shards[shard].lock().first()
     }
 
     /// All entries after an offset up to another, as far as they are kept.
