@@ -46,9 +46,13 @@ impl Credentials {
     }
 
     /// The secret of the session that the client takes up again, and the position it has read up to, as the client
-    /// gives them.
-    pub fn resumed(&self) -> Option<(&str, &str)> {
-        Some((self.pid.as_str()?, self.offset.as_str()?))
+    /// gives them; a client that has read nothing gives none.
+    pub fn resumed(&self) -> Option<(&str, Option<&str>)> {
+        let offset = match &self.offset {
+            Value::Null => None,
+            offset => Some(offset.as_str()?),
+        };
+        Some((self.pid.as_str()?, offset))
     }
 
     /// Whether the client says who it is at all.

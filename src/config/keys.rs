@@ -270,6 +270,27 @@ impl Default for Recovery {
     }
 }
 
+/// `[offline]`: what waits for users who are not there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Offline {
+    /// Whether events that name a user, and those that have to be acknowledged, wait for users without a socket, and
+    /// sessions are remembered under the client's own `session_id`. Defaults to true.
+    pub enabled: bool,
+    /// How long they wait, and are remembered. Defaults to 86,400,000.
+    pub ttl_ms: u64,
+    /// Events that wait for one user; the oldest go first. Defaults to 100.
+    pub max_events_per_user: usize,
+    /// Sessions that are remembered; the first to end are forgotten first. Defaults to 10,000.
+    pub max_sessions: usize,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        Self { enabled: true, ttl_ms: 86_400_000, max_events_per_user: 100, max_sessions: 10_000 }
+    }
+}
+
 /// `[log]`: the log of what was published.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -12,7 +12,7 @@ mod validate;
 
 pub use keys::{
     Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Durability, Events, Heartbeat,
-    Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Outbox, Recovery, Right, Server, Subscriptions,
+    Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions,
 };
 pub use load::{Source, load};
 pub use problem::Problem;
@@ -43,6 +43,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// What becomes of a client that loses its connection.
     pub recovery: Recovery,
+    /// What waits for users who are not there.
+    pub offline: Offline,
     /// The log of what was published.
     pub log: Log,
     /// The doors beside Socket.IO.

@@ -143,6 +143,15 @@ impl Connection {
     /// Waits until so little is left to write, or to fetch, that more can be sent without pressure; false if the
     /// connection has ended.
     pub async fn caught_up(&self) -> bool {
+        self.waits_for_no_more_than(self.plane.unpressed_bytes()).await
+    }
+
+    /// Waits until everything is written, or fetched; false if the connection has ended.
+    pub async fn written_out(&self) -> bool {
+        self.waits_for_no_more_than(0).await
+    }
+
+    async fn waits_for_no_more_than(&self, bytes: usize) -> bool {
         loop {
             let progress = self.progress.notified();
             if self.is_closed() || self.is_severed() {
@@ -151,12 +160,20 @@ impl Connection {
             let little = match self.route() {
                 // Its queue is bounded in packets.
                 Route::Polling => self.queued.load(Ordering::Relaxed) == 0,
-                Route::Switching | Route::Direct => self.lock().waiting() <= self.plane.unpressed_bytes(),
+                Route::Switching | Route::Direct => self.lock().waiting() <= bytes,
             };
             if little {
                 return true;
             }
             progress.await;
+        }
+    }
+
+    /// Whether an event that was sent to a socket does not wait any more.
+    pub fn has_written(&self, socket: u32, offset: u64) -> bool {
+        match self.route() {
+            Route::Polling => self.queued.load(Ordering::Relaxed) == 0,
+            Route::Switching | Route::Direct => !self.lock().holds(socket, offset),
         }
     }
 

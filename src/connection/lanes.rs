@@ -138,6 +138,11 @@ impl Lanes {
         self.bytes
     }
 
+    /// Whether an event of a socket waits.
+    pub(super) fn holds(&self, socket: u32, offset: u64) -> bool {
+        self.items.iter().any(|(_, item)| item.socket == socket && item.kind.offset == offset)
+    }
+
     /// An event for a socket; `pressed` says that so much waits that things are lost on purpose.
     pub(super) fn push(&mut self, socket: u32, event: Outgoing, pressed: bool) -> Option<Lost> {
         let lane = event.kind.lane();

@@ -141,6 +141,19 @@ impl Outbox {
         self.waiting + self.events.as_ref().map_or(0, |events| events.bytes())
     }
 
+    /// Whether an event of a socket may still wait.
+    pub(super) fn holds(&self, socket: u32, offset: u64) -> bool {
+        let member = self.members.iter().find(|member| member.number == socket);
+        let early = member.into_iter().flat_map(|member| &member.early);
+        let is_early =
+            early.into_iter().any(|early| matches!(early, Early::Event(event) if event.kind.offset == offset));
+        let single = self.single.as_ref().map(|(socket, event)| (*socket, event.kind.offset));
+        // What a write did not take is not told apart.
+        let resumes = !self.resume.is_empty();
+        let waits = || self.events.as_ref().is_some_and(|events| events.holds(socket, offset));
+        is_early || resumes || single == Some((socket, offset)) || waits()
+    }
+
     /// A frame of the protocol: before all events.
     pub(super) fn push_control(&mut self, frame: Bytes) {
         self.waiting += frame.len();
@@ -158,15 +171,16 @@ impl Outbox {
         }
     }
 
-    /// An event for a socket; kept back until its CONNECT reply is out, dropped when it has left.
-    pub(super) fn push_event(&mut self, socket: u32, event: &Outgoing, lost: &mut Vec<Lost>) {
-        let Some(member) = self.members.iter_mut().find(|member| member.number == socket) else { return };
+    /// An event for a socket, kept back until its CONNECT reply is out; false if the socket has left.
+    pub(super) fn push_event(&mut self, socket: u32, event: &Outgoing, lost: &mut Vec<Lost>) -> bool {
+        let Some(member) = self.members.iter_mut().find(|member| member.number == socket) else { return false };
         if member.is_early() {
             self.waiting += event.frames.len();
             member.early.push(Early::Event(event.clone()));
         } else {
             self.queue_event(socket, event.clone(), lost);
         }
+        true
     }
 
     fn queue_event(&mut self, socket: u32, event: Outgoing, lost: &mut Vec<Lost>) {

@@ -28,13 +28,15 @@ thread_local! {
 }
 
 impl Connection {
-    /// Queues an event for a socket of this number and has it written soon, by a flusher.
-    pub fn send(self: &Arc<Self>, socket: u32, event: &Outgoing, handover: &mut Handover) {
-        let mut lost = Vec::new();
-        if self.queue(|outbox| outbox.push_event(socket, event, &mut lost)) {
+    /// Queues an event for a socket of this number and has it written soon, by a flusher; false if the socket or the
+    /// connection is gone.
+    pub fn send(self: &Arc<Self>, socket: u32, event: &Outgoing, handover: &mut Handover) -> bool {
+        let (mut lost, mut taken) = (Vec::new(), false);
+        if self.queue(|outbox| taken = outbox.push_event(socket, event, &mut lost)) {
             handover.add(self);
         }
         self.count(&lost);
+        taken
     }
 
     /// Queues an answer to a namespace and writes it at once.

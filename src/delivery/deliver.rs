@@ -18,15 +18,21 @@ use crate::wire::{Forms, PublicId};
 pub struct Delivered {
     /// Sockets of this node that the entry was handed to.
     pub recipients: usize,
-    /// Socket and user of each, if acknowledgement is required.
-    pub to_acknowledge: Vec<(PublicId, Option<Id>)>,
+    /// Socket and user of each, if that was asked for.
+    pub reached: Vec<(PublicId, Option<Id>)>,
 }
 
-/// Hands an entry to every socket it is for. `delivery` is a number that no other delivery has;
-/// an entry for everyone reaches those that `mine` says belong to its shard.
-pub fn deliver(directory: &Directory, entry: &Entry, delivery: u64, mine: impl Fn(Option<&Id>) -> bool) -> Delivered {
-    let mut round =
-        Round { entry, delivery, directory, handover: Handover::default(), delivered: Delivered::default() };
+/// Hands an entry to every socket it is for, and lists them if that is asked for. `delivery` is a number that no other
+/// delivery has; an entry for everyone reaches those that `mine` says belong to its shard.
+pub fn deliver(
+    directory: &Directory,
+    entry: &Entry,
+    delivery: u64,
+    listed: bool,
+    mine: impl Fn(Option<&Id>) -> bool,
+) -> Delivered {
+    let (handover, delivered) = (Handover::default(), Delivered::default());
+    let mut round = Round { entry, delivery, listed, directory, handover, delivered };
     match &entry.draft.audience {
         Audience::Everyone => {
             let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
@@ -50,6 +56,7 @@ struct Room {
 struct Round<'a> {
     entry: &'a Entry,
     delivery: u64,
+    listed: bool,
     directory: &'a Directory,
     handover: Handover,
     delivered: Delivered,
@@ -110,7 +117,7 @@ impl Round<'_> {
     fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[Room], wants: impl Fn(&Interest) -> bool) {
         let rendered = Rendered::new(self.entry, adapter.namespace(), self.directory);
         let draft = &self.entry.draft;
-        let simple = draft.ack.is_none() && draft.except.is_empty();
+        let simple = !self.listed && draft.except.is_empty();
         for room in rooms {
             let decides = room.decides && simple;
             let mut others = Vec::new();
@@ -138,7 +145,7 @@ impl Round<'_> {
             return;
         }
         let forms = interest.forms;
-        let user = draft.ack.map(|_| interest.identity.as_ref().map(|(_, user)| user.clone()));
+        let user = self.listed.then(|| interest.identity.as_ref().map(|(_, user)| user.clone()));
         drop(interest);
         if draft.except.iter().any(|id| id == recipient.id.as_str())
             || !recipient.send(rendered, forms, &mut self.handover)
@@ -147,7 +154,7 @@ impl Round<'_> {
         }
         self.delivered.recipients += 1;
         if let Some(user) = user {
-            self.delivered.to_acknowledge.push((recipient.id.clone(), user));
+            self.delivered.reached.push((recipient.id.clone(), user));
         }
     }
 }

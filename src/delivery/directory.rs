@@ -142,6 +142,15 @@ impl Directory {
         self.adapters_of(room).iter().map(|adapter| adapter.rooms().count(room)).sum()
     }
 
+    /// The sockets in a room, in all namespaces of its organization.
+    pub fn members(&self, room: &str) -> Vec<Arc<Recipient>> {
+        let mut members = Vec::new();
+        for adapter in self.adapters_of(room) {
+            adapter.rooms().each(room, |recipient| members.push(recipient.clone()));
+        }
+        members
+    }
+
     /// When a room came to be, in milliseconds since the epoch.
     pub fn created_at_ms(&self, room: &str) -> Option<i64> {
         self.adapters_of(room).iter().filter_map(|adapter| adapter.rooms().created_at_ms(room)).min()

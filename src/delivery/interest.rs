@@ -45,6 +45,8 @@ pub struct Interest {
     pub subscriptions: Vec<Subscription>,
     /// Offset after which it is somebody.
     pub since: u64,
+    /// Offsets up to there that waited for its user.
+    pub owed: Vec<u64>,
 }
 
 impl Interest {
@@ -57,7 +59,18 @@ impl Interest {
             implicit: ChannelMask::NONE,
             subscriptions: Vec::new(),
             since: 0,
+            owed: Vec::new(),
         }
+    }
+
+    /// Takes over the subscriptions of an earlier session, as far as the claims still cover them.
+    pub fn subscribe_again(&mut self, earlier: Self) {
+        let covered =
+            |subscription: &Subscription| self.claims.narrow(&subscription.scope) == [subscription.scope.clone()];
+        let since = self.since;
+        let again = earlier.subscriptions.into_iter().filter(covered);
+        self.subscriptions = again.map(|subscription| Subscription { since, ..subscription }).collect();
+        self.implicit = self.implicit.common(earlier.implicit);
     }
 
     /// Whether the socket receives an entry that is on these channels at a scope.
@@ -92,7 +105,7 @@ impl Interest {
 
     /// Whether an entry is for a socket that wants this, by the rule that [`deliver()`](super::deliver()) follows from
     /// the rooms' side.
-    pub(super) fn is_reached_by(&self, draft: &Draft, id: &PublicId, catalogue: &Catalogue) -> bool {
+    pub fn is_reached_by(&self, draft: &Draft, id: &PublicId, catalogue: &Catalogue) -> bool {
         let is_in = |room: &str| self.rooms(catalogue).iter().any(|own| own == room);
         let reached = match &draft.audience {
             Audience::Everyone => true,

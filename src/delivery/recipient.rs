@@ -263,17 +263,22 @@ impl Recipient {
         interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue())
     }
 
-    /// Sends it an entry that it missed, if the entry is for it, in the forms that it has not read.
-    pub fn replay(&self, entry: &Entry, unread: &[Form], handover: &mut Handover) {
-        let interest = self.interest();
-        if !interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue()) {
-            return;
-        }
-        let wanted = interest.forms;
-        drop(interest);
+    /// Whether an entry that names its user may reach it, whatever it is subscribed to.
+    pub fn belongs_to(&self, entry: &Entry) -> bool {
+        entry.draft.audience.scope().is_some_and(|scope| self.interest().belongs_to(scope))
+    }
+
+    /// Sends it an entry that it missed in the forms that it has not read.
+    pub fn send_unread(&self, entry: &Entry, unread: &[Form], handover: &mut Handover) {
+        let wanted = self.interest().forms;
         let wanted = wanted.list().iter().filter(|form| unread.contains(form)).copied();
         let Some(forms) = Forms::of(wanted) else { return };
         self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, handover);
+    }
+
+    /// Whether an entry that it was sent does not wait in its queue any more.
+    pub fn has_been_written(&self, offset: u64) -> bool {
+        self.connection.has_written(self.socket, offset)
     }
 
     /// Sends an entry in these forms; false if it cannot take it. While the socket is told what it missed, that is
@@ -292,8 +297,7 @@ impl Recipient {
         self.while_polling(through).unwrap_or_else(|| {
             let variant = Variant { forms, deflated: self.connection.takes_deflate(), positioned: self.positioned };
             let event = entry.frames(variant);
-            self.connection.send(self.socket, event, handover);
-            true
+            self.connection.send(self.socket, event, handover)
         })
     }
 

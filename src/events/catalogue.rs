@@ -34,6 +34,11 @@ impl ChannelMask {
         Self(self.0 & !other.0)
     }
 
+    /// What both sets have.
+    pub fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether the sets share a channel.
     pub fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -8,10 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::acks::concerns_users;
+use super::notes::Notes;
+use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
-use crate::config::Logging;
+use crate::config::{self, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
@@ -56,9 +59,10 @@ impl Drop for Preparing {
 pub struct Hub {
     /// Every event there is.
     pub catalogue: Arc<Catalogue>,
-    /// Who acknowledged what.
-    pub receipts: Receipts,
-    pub(super) log: Log,
+    pub(super) receipts: Receipts,
+    pub(super) offline: Offline,
+    pub(super) notes: Notes,
+    pub(super) log: Arc<Log>,
     pub(super) plane: Arc<Plane>,
     pub(super) directory: Arc<Directory>,
     pub(super) counters: Arc<Counters>,
@@ -94,9 +98,11 @@ impl Hub {
         plane: Arc<Plane>,
         counters: Arc<Counters>,
         logging: Logging,
+        offline: &config::Offline,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Arc<Self> {
+        let log = Arc::new(log);
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
         let hub = Arc::new(Self {
@@ -104,6 +110,8 @@ impl Hub {
             delivered,
             catalogue,
             receipts: Receipts::default(),
+            offline: Offline::new(offline, log.shards()),
+            notes: Notes::start(&log, tasks, stopping),
             log,
             plane,
             directory,
@@ -113,6 +121,7 @@ impl Hub {
             next_ack_id: AtomicU64::new(FIRST_ACK_ID + now_ms().unsigned_abs() * ACK_IDS_PER_MS),
             next_delivery: AtomicU64::new(1),
         });
+        hub.bring_back();
         tasks.spawn(hub.clone().trim(stopping.clone()));
         for (shard, commands) in queues.into_iter().enumerate() {
             tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
@@ -133,10 +142,8 @@ impl Hub {
     /// # Errors
     /// If it cannot be stored, or the server stops before that.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
-        if let Some((ack_id, _)) = draft.ack {
-            let organization = draft.audience.scope().map(|scope| scope.organization.clone());
-            self.receipts.open(ack_id, &draft.message_id, organization);
-        }
+        self.open_receipt(&draft);
+        let for_users = concerns_users(&draft);
         let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
         let shards = match &draft.audience {
             Audience::Everyone => 0..self.log.shards(),
@@ -156,6 +163,9 @@ impl Hub {
         let mut recipients = 0;
         for reported in reported {
             recipients += reported.await.map_err(|_| WireError::Stopping)?;
+        }
+        if for_users {
+            self.notes.written().await;
         }
         Ok(Published { message_id, position, recipients, sent_at_ms })
     }
@@ -181,7 +191,10 @@ impl Hub {
         let mut tick = tokio::time::interval(TRIM);
         loop {
             tokio::select! {
-                _ = tick.tick() => self.log.trim(now_ms()),
+                _ = tick.tick() => {
+                    self.log.trim(now_ms());
+                    self.offline.trim(now_ms());
+                }
                 () = stopping.cancelled() => return,
             }
         }

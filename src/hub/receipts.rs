@@ -15,20 +15,25 @@ const KEPT: usize = 10_000;
 
 /// The receipts of one server.
 #[derive(Debug, Default)]
-pub struct Receipts {
+pub(super) struct Receipts {
     book: Mutex<Book>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
     by_ack_id: HashMap<u64, Arc<Receipt>>,
-    by_message_id: HashMap<String, Arc<Receipt>>,
-    order: VecDeque<(u64, String)>,
+    by_message_id: HashMap<Arc<str>, Arc<Receipt>>,
+    order: VecDeque<(u64, Arc<str>)>,
 }
 
+/// The receipt of one message.
 #[derive(Debug)]
-struct Receipt {
-    organization: Option<Id>,
+pub(super) struct Receipt {
+    pub(super) ack_id: u64,
+    pub(super) message_id: Arc<str>,
+    pub(super) organization: Option<Id>,
+    /// When it should have been acknowledged, in milliseconds since the epoch.
+    due_at_ms: i64,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -37,19 +42,46 @@ struct Receipt {
 struct State {
     /// Whether the message has been sent, so that the recipients are known.
     sent: bool,
-    recipients: Vec<(PublicId, Option<Id>)>,
+    recipients: Vec<Addressee>,
     /// Kept apart from the recipients, since an acknowledgement can be faster than the list of them.
     acknowledged: HashMap<PublicId, i64>,
 }
 
+/// Who a message went to, or waits for.
+#[derive(Debug)]
+struct Addressee {
+    user: Option<Id>,
+    /// None as long as the user has no socket.
+    socket: Option<PublicId>,
+    /// Offset of the message in the shard of this one.
+    offset: u64,
+}
+
+/// How far a message has come with one of its recipients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It waits, for the user or in the outbox of the socket.
+    Queued,
+    /// It was written to the socket.
+    Written,
+    /// It was acknowledged.
+    Acknowledged,
+    /// It was not acknowledged in time, and still may be.
+    TimedOut,
+}
+
 /// One recipient of a message that requires acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Acknowledged {
+pub struct Acknowledgement {
     /// The user, if the socket is authenticated.
     pub user_id: Option<Id>,
-    /// The socket.
-    pub socket_id: PublicId,
-    /// When it acknowledged.
+    /// The socket; none while the user has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_id: Option<PublicId>,
+    /// How far it has come.
+    pub state: Delivery,
+    /// When it was acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
 }
@@ -58,72 +90,151 @@ pub struct Acknowledged {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progress {
     /// Those who did.
-    pub acknowledged: Vec<Acknowledged>,
+    pub acknowledged: Vec<Acknowledgement>,
     /// Those who did not yet.
-    pub pending: Vec<Acknowledged>,
+    pub pending: Vec<Acknowledgement>,
+}
+
+/// The first acknowledgement of a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) ack_id: u64,
+    pub(super) socket: PublicId,
+    /// Organization, user and offset, if the message waits for the user.
+    pub(super) waits: Option<(Id, Id, u64)>,
+    pub(super) at_ms: i64,
 }
 
 impl Receipts {
     /// A message that requires acknowledgement is about to be sent.
-    pub(super) fn open(&self, ack_id: u64, message_id: &str, organization: Option<Id>) {
-        let receipt = Arc::new(Receipt { organization, state: Mutex::default(), changed: Notify::new() });
+    pub(super) fn open(&self, ack_id: u64, message_id: &str, organization: Option<Id>, due_at_ms: i64) -> Arc<Receipt> {
+        let message_id: Arc<str> = message_id.into();
+        let (state, changed) = (Mutex::default(), Notify::new());
+        let receipt =
+            Arc::new(Receipt { ack_id, message_id: message_id.clone(), organization, due_at_ms, state, changed });
         let mut book = self.lock();
         book.by_ack_id.insert(ack_id, receipt.clone());
-        book.by_message_id.insert(message_id.to_owned(), receipt);
-        book.order.push_back((ack_id, message_id.to_owned()));
+        book.by_message_id.insert(message_id.clone(), receipt.clone());
+        book.order.push_back((ack_id, message_id));
         if book.order.len() > KEPT
             && let Some((ack_id, message_id)) = book.order.pop_front()
         {
             book.by_ack_id.remove(&ack_id);
             book.by_message_id.remove(&message_id);
         }
+        receipt
     }
 
-    /// The message was sent to these; a message for everyone is sent in several parts.
-    pub(super) fn sent(&self, ack_id: u64, recipients: Vec<(PublicId, Option<Id>)>) {
-        let Some(receipt) = self.lock().by_ack_id.get(&ack_id).cloned() else { return };
+    /// The receipt of the message with this ack id, if it is kept.
+    pub(super) fn of_ack(&self, ack_id: u64) -> Option<Arc<Receipt>> {
+        self.lock().by_ack_id.get(&ack_id).cloned()
+    }
+
+    /// The receipt of the message with this id, if it is kept.
+    pub(super) fn of_message(&self, message_id: &str) -> Option<Arc<Receipt>> {
+        self.lock().by_message_id.get(message_id).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Receipt {
+    /// The message was sent to these sockets, and waits for these users; one for everyone is sent in several parts.
+    pub(super) fn sent(&self, offset: u64, sockets: &[(PublicId, Option<Id>)], absent: &[Id]) {
         {
-            let mut state = receipt.lock();
+            let mut state = self.lock();
             state.sent = true;
-            state.recipients.extend(recipients);
+            let sockets = sockets.iter().map(|(socket, user)| (user.clone(), Some(socket.clone())));
+            let absent = absent.iter().map(|user| (Some(user.clone()), None));
+            state.recipients.extend(sockets.chain(absent).map(|(user, socket)| Addressee { user, socket, offset }));
         }
-        receipt.changed.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// A socket acknowledges by the ack id on the wire.
-    pub fn acknowledge(&self, ack_id: u64, socket: PublicId) {
-        let receipt = self.lock().by_ack_id.get(&ack_id).cloned();
-        if let Some(receipt) = receipt {
-            receipt.acknowledge(socket);
+    /// The message was sent to another socket of a user: it takes the place of one that is gone, if there is one.
+    pub(super) fn handed(&self, user: &Id, socket: &PublicId, offset: u64, is_gone: impl Fn(&PublicId) -> bool) {
+        let mut state = self.lock();
+        let State { recipients, acknowledged, .. } = &mut *state;
+        if recipients.iter().any(|recipient| recipient.socket.as_ref() == Some(socket)) {
+            return;
+        }
+        let vacant = recipients.iter_mut().find(|recipient| {
+            recipient.user.as_ref() == Some(user)
+                && recipient.socket.as_ref().is_none_or(|socket| !acknowledged.contains_key(socket) && is_gone(socket))
+        });
+        match vacant {
+            Some(recipient) => recipient.socket = Some(socket.clone()),
+            None => {
+                recipients.push(Addressee { user: Some(user.clone()), socket: Some(socket.clone()), offset });
+            }
         }
     }
 
-    /// A socket acknowledges by the message's id; false if there is no such message.
-    pub fn acknowledge_message(&self, message_id: &str, socket: PublicId) -> bool {
-        let receipt = self.lock().by_message_id.get(message_id).cloned();
-        receipt.map(|receipt| receipt.acknowledge(socket)).is_some()
+    /// A socket acknowledges; none if it has before, or need not.
+    pub(super) fn acknowledge(&self, socket: &PublicId, at_ms: i64) -> Option<Settled> {
+        let settled = {
+            let mut state = self.lock();
+            let recipient = state.recipients.iter().find(|recipient| recipient.socket.as_ref() == Some(socket));
+            if state.acknowledged.contains_key(socket) || (state.sent && recipient.is_none()) {
+                return None;
+            }
+            let waits = recipient
+                .and_then(|recipient| Some((self.organization.clone()?, recipient.user.clone()?, recipient.offset)));
+            state.acknowledged.insert(socket.clone(), at_ms);
+            Settled { ack_id: self.ack_id, socket: socket.clone(), waits, at_ms }
+        };
+        self.changed.notify_waiters();
+        Some(settled)
     }
 
-    /// How far a message has been acknowledged, and its organization; none if its receipts are not kept.
-    pub fn progress(&self, message_id: &str) -> Option<(Option<Id>, Progress)> {
-        let receipt = self.lock().by_message_id.get(message_id).cloned()?;
-        Some((receipt.organization.clone(), receipt.progress()))
+    /// Whether a user has acknowledged, on whatever socket.
+    pub(super) fn is_settled(&self, user: &Id) -> bool {
+        let state = self.lock();
+        let theirs = state.recipients.iter().filter(|recipient| recipient.user.as_ref() == Some(user));
+        theirs.filter_map(|recipient| recipient.socket.as_ref()).any(|socket| state.acknowledged.contains_key(socket))
     }
 
-    /// Waits until all recipients of a message have acknowledged, the time is up, or `enough` ends.
-    pub async fn wait(
-        &self,
-        message_id: &str,
-        timeout: Duration,
-        enough: impl Future<Output = ()>,
-    ) -> Option<Progress> {
-        let receipt = self.lock().by_message_id.get(message_id).cloned()?;
+    /// Whether all its recipients have acknowledged.
+    pub(super) fn is_complete(&self) -> bool {
+        let state = self.lock();
+        let done = |recipient: &Addressee| {
+            recipient.socket.as_ref().is_some_and(|socket| state.acknowledged.contains_key(socket))
+        };
+        state.sent && state.recipients.iter().all(done)
+    }
+
+    /// How far the message has been acknowledged; `written` says whether an offset was written to a socket.
+    pub(super) fn progress(&self, written: impl Fn(&PublicId, u64) -> bool) -> Progress {
+        let state = self.lock();
+        let is_late = now_ms() >= self.due_at_ms;
+        let mut progress = Progress { acknowledged: Vec::new(), pending: Vec::new() };
+        for Addressee { user, socket, offset } in &state.recipients {
+            let at = socket.as_ref().and_then(|socket| state.acknowledged.get(socket)).copied();
+            let reached = || match socket {
+                _ if is_late => Delivery::TimedOut,
+                Some(socket) if written(socket, *offset) => Delivery::Written,
+                _ => Delivery::Queued,
+            };
+            let (list, how) = match at {
+                Some(_) => (&mut progress.acknowledged, Delivery::Acknowledged),
+                None => (&mut progress.pending, reached()),
+            };
+            let (user_id, socket_id) = (user.clone(), socket.clone());
+            list.push(Acknowledgement { user_id, socket_id, state: how, at: at.map(iso) });
+        }
+        progress
+    }
+
+    /// Waits until all recipients have acknowledged, the time is up, or `enough` ends.
+    pub(super) async fn wait(&self, timeout: Duration, enough: impl Future<Output = ()>) {
         let complete = async {
             loop {
                 // Registered before the look, so that an acknowledgement between the two is not missed.
-                let mut changed = std::pin::pin!(receipt.changed.notified());
+                let mut changed = std::pin::pin!(self.changed.notified());
                 changed.as_mut().enable();
-                if receipt.is_complete() {
+                if self.is_complete() {
                     return;
                 }
                 changed.await;
@@ -133,34 +244,11 @@ impl Receipts {
             _ = tokio::time::timeout(timeout, complete) => {}
             () = enough => {}
         }
-        Some(receipt.progress())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Receipt {
-    fn acknowledge(&self, socket: PublicId) {
-        self.lock().acknowledged.entry(socket).or_insert_with(now_ms);
-        self.changed.notify_waiters();
-    }
-
-    fn is_complete(&self) -> bool {
-        let state = self.lock();
-        state.sent && state.recipients.iter().all(|(socket, _)| state.acknowledged.contains_key(socket))
-    }
-
-    fn progress(&self) -> Progress {
-        let state = self.lock();
-        let mut progress = Progress { acknowledged: Vec::new(), pending: Vec::new() };
-        for (socket, user) in &state.recipients {
-            let at = state.acknowledged.get(socket).copied();
-            let list = if at.is_some() { &mut progress.acknowledged } else { &mut progress.pending };
-            list.push(Acknowledged { user_id: user.clone(), socket_id: socket.clone(), at: at.map(iso) });
-        }
-        progress
+    /// How long there still is to acknowledge.
+    pub(super) fn time_left(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.due_at_ms - now_ms()).unwrap_or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,27 +262,77 @@ mod tests {
 
     use super::*;
 
+    fn id(text: &str) -> Id {
+        Id::parse(text).expect("an id")
+    }
+
+    fn receipt() -> Arc<Receipt> {
+        Receipts::default().open(7, "m", Some(id("o")), now_ms() + 60_000)
+    }
+
+    fn states(receipt: &Receipt) -> (usize, Vec<Delivery>) {
+        let progress = receipt.progress(|_, _| true);
+        (progress.acknowledged.len(), progress.pending.iter().map(|pending| pending.state).collect())
+    }
+
     #[tokio::test]
     async fn an_acknowledgement_faster_than_the_list_of_recipients_counts() {
-        let receipts = Receipts::default();
-        let (quick, slow) = (PublicId::fresh(), PublicId::fresh());
-        receipts.open(7, "m", None);
-        receipts.acknowledge(7, quick.clone());
-        receipts.sent(7, vec![(quick.clone(), None), (slow.clone(), None)]);
-        let progress = receipts.wait("m", Duration::from_millis(1), pending()).await.expect("a receipt");
-        assert_eq!((progress.acknowledged.len(), progress.pending.len()), (1, 1));
-        assert!(receipts.acknowledge_message("m", slow));
-        let progress = receipts.wait("m", Duration::from_secs(60), pending()).await.expect("a receipt");
-        assert_eq!((progress.acknowledged.len(), progress.pending.len()), (2, 0));
-        assert!(!receipts.acknowledge_message("another", quick));
+        let (receipt, quick, slow) = (receipt(), PublicId::fresh(), PublicId::fresh());
+        assert_eq!(receipt.acknowledge(&quick, 5).map(|settled| settled.waits), Some(None));
+        receipt.sent(3, &[(quick.clone(), None), (slow.clone(), Some(id("u")))], &[]);
+        receipt.wait(Duration::from_millis(1), pending()).await;
+        assert_eq!(states(&receipt), (1, vec![Delivery::Written]));
+        let settled = receipt.acknowledge(&slow, 6).expect("the first time");
+        assert_eq!(settled.waits, Some((id("o"), id("u"), 3)));
+        assert_eq!(receipt.acknowledge(&slow, 7), None);
+        receipt.wait(Duration::from_secs(60), pending()).await;
+        assert_eq!(states(&receipt), (2, Vec::new()));
+        assert_eq!(receipt.acknowledge(&PublicId::fresh(), 8), None, "it was no recipient");
+    }
+
+    #[test]
+    fn a_user_who_was_away_is_pending_until_one_of_its_sockets_acknowledges() {
+        let receipt = receipt();
+        receipt.sent(3, &[], &[id("u")]);
+        assert_eq!(states(&receipt), (0, vec![Delivery::Queued]));
+        let (lost, later) = (PublicId::fresh(), PublicId::fresh());
+        receipt.handed(&id("u"), &lost, 3, |_| false);
+        receipt.handed(&id("u"), &lost, 3, |_| false);
+        assert_eq!(states(&receipt), (0, vec![Delivery::Written]));
+        assert!(!receipt.is_settled(&id("u")) && !receipt.is_complete());
+        receipt.handed(&id("u"), &later, 3, |socket| *socket == lost);
+        assert_eq!(receipt.acknowledge(&lost, 5), None, "another socket has its place");
+        assert!(receipt.acknowledge(&later, 5).is_some());
+        assert!(receipt.is_settled(&id("u")) && receipt.is_complete());
+    }
+
+    #[test]
+    fn a_second_socket_of_a_user_is_a_recipient_of_its_own() {
+        let (receipt, first, second) = (receipt(), PublicId::fresh(), PublicId::fresh());
+        receipt.sent(3, &[(first.clone(), Some(id("u")))], &[]);
+        receipt.handed(&id("u"), &second, 3, |_| false);
+        assert!(receipt.acknowledge(&second, 5).is_some());
+        assert_eq!(states(&receipt), (1, vec![Delivery::Written]));
+        assert!(receipt.is_settled(&id("u")));
+    }
+
+    #[test]
+    fn what_is_late_has_timed_out_until_it_is_acknowledged() {
+        let (receipts, socket) = (Receipts::default(), PublicId::fresh());
+        let receipt = receipts.open(7, "m", None, now_ms() - 1);
+        receipt.sent(3, &[(socket.clone(), None)], &[]);
+        assert_eq!(states(&receipt), (0, vec![Delivery::TimedOut]));
+        receipt.acknowledge(&socket, 5);
+        assert_eq!(states(&receipt), (1, Vec::new()));
     }
 
     #[test]
     fn old_receipts_go() {
         let receipts = Receipts::default();
         for id in 0..=KEPT as u64 {
-            receipts.open(id, &id.to_string(), None);
+            receipts.open(id, &id.to_string(), None, 0);
         }
-        assert!(receipts.progress("0").is_none() && receipts.progress("1").is_some());
+        assert!(receipts.of_message("0").is_none() && receipts.of_message("1").is_some());
+        assert!(receipts.of_ack(0).is_none() && receipts.of_ack(1).is_some());
     }
 }

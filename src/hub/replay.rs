@@ -39,6 +39,11 @@ pub struct Missed {
     newest: HashMap<u64, u64>,
 }
 
+/// Entries sent to a socket before it has to catch up.
+pub(super) fn page_of(recipient: &Recipient) -> usize {
+    if recipient.connection.is_direct() { PAGE } else { POLLING_PAGE }
+}
+
 /// Bytes that an entry takes in both forms, at most about.
 pub(super) fn bytes_about(entry: &Entry) -> usize {
     2 * entry.draft.payload.get().len() + AROUND
@@ -75,12 +80,18 @@ impl Missed {
         &entries[..fit.count().max(1).min(entries.len())]
     }
 
-    fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient) {
+    /// What was missed by a socket that has read everything up to an offset, in pages of so many bytes.
+    pub(super) fn behind(shard: usize, up_to: u64, page_bytes: usize) -> Self {
+        Self { shard, up_to, beyond: HashSet::new(), half: None, page_bytes, newest: HashMap::new() }
+    }
+
+    fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) {
         let mut handover = Handover::default();
         for entry in entries {
             let unread = self.unread(entry, recipient);
-            if !unread.is_empty() {
-                recipient.replay(entry, unread, &mut handover);
+            if !unread.is_empty() && recipient.wants(entry) {
+                hub.hand(entry, recipient, || recipient.send_unread(entry, unread, &mut handover));
+                hub.handed(entry, recipient);
             }
         }
     }
@@ -96,13 +107,13 @@ impl Hub {
         let page_bytes = self.plane.unpressed_bytes();
         let Read { up_to, beyond } = read;
         let beyond = beyond.into_iter().collect();
-        whole.then(|| Missed { shard, up_to, beyond, half, page_bytes, newest: HashMap::new() })
+        whole.then(|| Missed { beyond, half, ..Missed::behind(shard, up_to, page_bytes) })
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its
     /// client begins anew.
     pub async fn replay(self: Arc<Self>, recipient: Arc<Recipient>, mut missed: Missed) {
-        let mut unfinished = Unfinished(Some(recipient.connection.clone()));
+        let mut unfinished = Unfinished::of(&recipient);
         for offset in missed.beyond.clone() {
             if let Some(entry) = self.page(missed.shard, offset - 1, 1).await.entries.pop() {
                 let newest = missed.newest.entry(entity_of(&entry, &recipient)).or_default();
@@ -115,10 +126,10 @@ impl Hub {
             if !recipient.connection.caught_up().await {
                 return;
             }
-            let page = if recipient.connection.is_direct() { PAGE } else { POLLING_PAGE };
+            let page = page_of(&recipient);
             match self.join(&recipient, &missed, after, page).await {
                 Some(Joined::Live) => {
-                    unfinished.0 = None;
+                    unfinished.finish();
                     return;
                 }
                 Some(Joined::Gap) | None => return,
@@ -130,14 +141,14 @@ impl Hub {
             if batch.gap {
                 return;
             }
-            missed.send(entries, &recipient);
+            missed.send(entries, &recipient, &self);
             // Without entries there is nothing up to there, such as offsets that were never given out.
             after = entries.last().map_or(after.max(looked_at), |entry| entry.position.offset);
         }
     }
 
     /// Entries after an offset; what is not in memory is read by a thread that may wait.
-    async fn page(self: &Arc<Self>, shard: usize, after: u64, limit: usize) -> Batch {
+    pub(super) async fn page(self: &Arc<Self>, shard: usize, after: u64, limit: usize) -> Batch {
         if self.log.is_recent(shard, after) {
             return self.log.since(shard, after, limit);
         }
@@ -168,7 +179,7 @@ impl Hub {
                 } else if missed.page(&batch.entries).len() < batch.entries.len() {
                     Joined::Behind
                 } else {
-                    missed.send(&batch.entries, &recipient);
+                    missed.send(&batch.entries, &recipient, &hub);
                     recipient.go_live(delivered);
                     Joined::Live
                 }
@@ -180,7 +191,18 @@ impl Hub {
 }
 
 /// A connection whose client is not told everything: it is cut, or it would wait for ever.
-struct Unfinished(Option<Arc<Connection>>);
+pub(super) struct Unfinished(Option<Arc<Connection>>);
+
+impl Unfinished {
+    pub(super) fn of(recipient: &Recipient) -> Self {
+        Self(Some(recipient.connection.clone()))
+    }
+
+    /// It was told everything, or somebody else tells it the rest.
+    pub(super) fn finish(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
+use super::acks::concerns_users;
 use super::publish::Hub;
 use crate::delivery::deliver;
 use crate::log::{Audience, Entry};
@@ -97,11 +98,14 @@ impl Ahead {
 
 fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     let mine = |organization: Option<&crate::rooms::Id>| hub.log.shard_of(organization) == shard;
-    let delivered = deliver(&hub.directory, entry, hub.next_delivery(), mine);
     let draft = &entry.draft;
-    if let Some((ack_id, _)) = draft.ack {
-        hub.receipts.sent(ack_id, delivered.to_acknowledge);
+    let for_users = concerns_users(draft);
+    let gate = for_users.then(|| hub.offline.gate(shard));
+    let mut delivered = deliver(&hub.directory, entry, hub.next_delivery(), for_users, mine);
+    if for_users {
+        hub.sent(entry, std::mem::take(&mut delivered.reached));
     }
+    drop(gate);
     hub.counters.delivered(delivered.recipients);
     // An entry for everyone is in every shard; it is one message all the same.
     if shard == 0 || draft.audience != Audience::Everyone {

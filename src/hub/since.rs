@@ -84,8 +84,8 @@ impl Hub {
             old.retain(|entry| entry.position.offset <= kept);
             let whole = catch_up.shorten(&mut old, &hub);
             told(Replayed { count: old.len(), complete: complete && whole });
-            catch_up.send(&old);
-            catch_up.send(&hub.log.between(catch_up.shard, kept, delivered));
+            catch_up.send(&old, &hub);
+            catch_up.send(&hub.log.between(catch_up.shard, kept, delivered), &hub);
             catch_up.recipient.go_live(delivered);
             done.send(()).ok();
         });
@@ -134,10 +134,13 @@ impl CatchUp {
         surplus == 0
     }
 
-    fn send(&self, entries: &[Arc<Entry>]) {
+    fn send(&self, entries: &[Arc<Entry>], hub: &Hub) {
         let mut handover = Handover::default();
-        for entry in entries.iter().filter(|entry| !entry.is_void()) {
-            self.recipient.replay(entry, &[Form::Named, Form::Envelope], &mut handover);
+        let recipient = &self.recipient;
+        for entry in entries.iter().filter(|entry| !entry.is_void() && recipient.wants(entry)) {
+            let unread = &[Form::Named, Form::Envelope];
+            hub.hand(entry, recipient, || recipient.send_unread(entry, unread, &mut handover));
+            hub.handed(entry, recipient);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::codec;
@@ -24,6 +25,13 @@ const RECENT_BYTES: usize = 4 * 1024 * 1024;
 /// Size of a segment of the journal.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Folder of the notes, in that of the journal.
+const NOTES: &str = "notes";
+
+/// Notes that are kept, and their bytes.
+const MAX_NOTES: u64 = 1_000_000;
+const MAX_NOTES_BYTES: u64 = 256 * 1024 * 1024;
+
 /// Entries read at a time, and bytes of records.
 const PAGE: u64 = 500;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -35,6 +43,8 @@ pub struct Log {
     max_entries: usize,
     max_bytes: usize,
     journal: Option<Journal>,
+    /// What became of the entries.
+    notes: Option<Journal>,
     catalogue: Arc<Catalogue>,
 }
 
@@ -78,9 +88,13 @@ impl Log {
     /// If the journal cannot be opened.
     pub fn open(config: &config::Log, catalogue: &Arc<Catalogue>) -> Result<Self, JournalError> {
         let count = usize::from(config.shards.max(1));
-        let journal = match config.store {
-            LogStore::Memory => None,
-            LogStore::Disk => Some(Journal::open(Path::new(&config.path), settings(config, count))?),
+        let (journal, notes) = match config.store {
+            LogStore::Memory => (None, None),
+            LogStore::Disk => {
+                let folder = Path::new(&config.path);
+                let journal = Journal::open(folder, settings(config, count))?;
+                (Some(journal), Some(Journal::open(&folder.join(NOTES), settings_of_notes(config))?))
+            }
         };
         let head = |shard| journal.as_ref().map_or(0, |journal| journal.head(shard));
         let (max_entries, max_bytes) = match &journal {
@@ -89,7 +103,7 @@ impl Log {
         };
         let epoch = journal.as_ref().map_or_else(|| random_letters(8), |journal| journal.epoch().to_string());
         let shards = (0..count).map(|shard| Shard::new(format!("{epoch}{shard}"), head(shard))).collect();
-        Ok(Self { shards, max_entries, max_bytes, journal, catalogue: catalogue.clone() })
+        Ok(Self { shards, max_entries, max_bytes, journal, notes, catalogue: catalogue.clone() })
     }
 
     /// How many shards there are.
@@ -258,9 +272,43 @@ impl Log {
 
     /// Drops what is older than it is kept for.
     pub fn trim(&self, now_ms: i64) {
-        if let Some(journal) = &self.journal {
+        for journal in self.journal.iter().chain(&self.notes) {
             journal.trim(now_ms);
         }
+    }
+
+    /// Whether notes are kept of what became of the entries.
+    pub fn takes_notes(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// Writes a note down, if notes are kept.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub fn note(&self, at_ms: i64, note: &[u8]) -> Result<(), JournalError> {
+        self.notes.as_ref().map_or(Ok(()), |notes| notes.append(&[0], at_ms, &[note]).map(|_| ()))
+    }
+
+    /// All notes, in order; what is damaged is passed over.
+    pub fn notes(&self) -> Vec<Bytes> {
+        let Some(notes) = &self.notes else { return Vec::new() };
+        let mut all = Vec::new();
+        let mut after = notes.first(0) - 1;
+        while after < notes.head(0) {
+            match notes.read(0, after, usize::MAX, PAGE_BYTES) {
+                Ok(page) if page.records.is_empty() => break,
+                Ok(page) => {
+                    after = page.records.last().map_or(after, |(offset, _)| *offset);
+                    all.extend(page.records.into_iter().map(|(_, note)| note));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the notes of the log cannot be read");
+                    break;
+                }
+            }
+        }
+        all
     }
 
     /// Stops for good: everything is on the disk.
@@ -268,8 +316,12 @@ impl Log {
     /// # Errors
     /// If it could not be written.
     pub fn close(&self) -> Result<(), JournalError> {
-        self.journal.as_ref().map_or(Ok(()), Journal::close)
+        self.journal.iter().chain(&self.notes).try_for_each(Journal::close)
     }
+}
+
+fn settings_of_notes(config: &config::Log) -> JournalSettings {
+    JournalSettings { shards: 1, max_entries: MAX_NOTES, max_bytes: MAX_NOTES_BYTES, ..settings(config, 1) }
 }
 
 fn settings(config: &config::Log, shards: usize) -> JournalSettings {

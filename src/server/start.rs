@@ -91,6 +91,7 @@ impl Server {
             plane.clone(),
             counters.clone(),
             config.logging.clone(),
+            &config.offline,
             &tasks,
             &stopping,
         );

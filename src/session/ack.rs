@@ -16,7 +16,7 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("ack", |_| {
         let ack: Acknowledgement = read_object("ack", argument)?;
-        sessions.services.hub.receipts.acknowledge_message(&ack.message_id, session.recipient.id.clone());
+        sessions.services.hub.acknowledge_message(&ack.message_id, &session.recipient.id);
         Ok(None)
     })
 }

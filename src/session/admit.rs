@@ -14,9 +14,9 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::event;
-use super::queue::{Incoming, Pushed};
+use super::queue::Incoming;
 use super::recover::Recovered;
-use super::session::Session;
+use super::session::{First, Session};
 use super::sessions::Sessions;
 use super::subscribe;
 use crate::auth::{Credentials, Identity};
@@ -89,17 +89,17 @@ impl Sessions {
         };
         let positioned = self.config().recovery.enabled && connection.peer().protocol == EngineIo::V4;
         let fresh = || Admission { id: PublicId::fresh(), pid: positioned.then(Pid::fresh) };
-        let (admission, record, journal, missed) = match recovered {
-            Some(Recovered { pid, record, read, missed }) => {
+        let (admission, record, journal, first) = match recovered {
+            Some(Recovered { pid, record, read, missed, owed }) => {
                 let admission = Admission { id: record.id.clone(), pid: Some(pid) };
-                (admission, Some(record), Journal::after(read), Some(missed))
+                (admission, Some(record), Journal::after(read), First { missed: Some(missed), owed })
             }
-            None => (fresh(), None, Journal::default(), None),
+            None => (fresh(), None, Journal::default(), First::default()),
         };
         connection.enter(namespace, admission.clone(), journal);
         let pid = admission.pid.clone();
         let recipient = Recipient::new(admission, socket.id, connection, rooms, Interest::none(forms));
-        let session = Session::new(self, Arc::new(recipient), scope, pid, missed);
+        let session = Session::new(self, Arc::new(recipient), scope, pid, first);
         let exit = Exit(session.clone());
         if let Some(visit) = visit {
             visit.stay();
@@ -116,7 +116,8 @@ impl Sessions {
                 }
             }
             (None, Some(identity)) => {
-                session.identify(identity)?;
+                let earlier = session.last_interest(&identity);
+                session.identify(identity, earlier)?;
                 if session.scope.is_some() {
                     subscribe::in_namespace(&session, channels)?;
                 }
@@ -208,13 +209,11 @@ impl Sessions {
         let id = connection_of(socket)?.public_id(socket.ns())?;
         let session = self.get(id.as_str())?;
         session.recipient.connection.arrive(socket.ns());
-        let missed = session.take_missed();
+        let First { owed, missed } = session.take_first();
         if missed.is_some() {
             session.recipient.begin_replay();
         }
-        if !session.enter() {
-            return Some(session);
-        }
+        let Some(waiting) = session.enter(missed.is_none()) else { return Some(session) };
         let recipient = &session.recipient;
         let config = self.config();
         recipient.emit(
@@ -234,11 +233,17 @@ impl Sessions {
             let transport = recipient.connection.transport();
             tracing::info!(socket_id = %recipient.id, namespace = recipient.namespace(), transport, "socket entered");
         }
-        if session.queue.release() == Pushed::StartWorker {
-            self.services.tasks.spawn(event::work(session.clone()));
-        }
-        if let Some(missed) = missed {
-            session.replay(self, missed);
+        match (waiting, owed, missed) {
+            // What the client sends meanwhile is handled when it has been told.
+            (Some(waiting), ..) => session.hand_over(waiting),
+            (None, owed, missed) => {
+                session.go_on();
+                match (owed, missed) {
+                    (Some(owed), _) => session.hand_over(owed),
+                    (None, Some(missed)) => session.replay(self, missed),
+                    (None, None) => {}
+                }
+            }
         }
         Some(session)
     }

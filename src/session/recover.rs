@@ -8,13 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::event;
+use super::queue::Pushed;
 use super::records::{Found, Record};
 use super::saved;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Credentials, Identity};
 use crate::connection::{Connection, Read};
-use crate::hub::Missed;
+use crate::hub::{Missed, Owed};
 use crate::log::Named;
 use crate::wire::{Pid, WireError};
 
@@ -26,6 +28,8 @@ pub(super) struct Recovered {
     /// What the client has read.
     pub(super) read: Read,
     pub(super) missed: Missed,
+    /// What had waited for its user and was not read.
+    pub(super) owed: Option<Owed>,
 }
 
 impl Sessions {
@@ -39,7 +43,10 @@ impl Sessions {
     ) -> Option<Recovered> {
         let (pid, offset) = credentials.resumed().filter(|_| self.config().recovery.enabled)?;
         let pid = Pid::of(pid);
-        let last = Named::parse(offset)?;
+        let last = match offset {
+            Some(offset) => Some(Named::parse(offset)?),
+            None => None,
+        };
         let record = match self.records.find(&pid)? {
             Found::Gone(record) => record,
             Found::Live(id) => {
@@ -60,16 +67,26 @@ impl Sessions {
             self.records.put_back(&pid, record);
             return None;
         }
+        let hub = &self.services.hub;
         let organization = record.identity.as_ref().map(|identity| &identity.organization);
-        let read = record.journal.read_up_to(last.position.offset)?;
-        let missed = self.services.hub.missed(organization, &last, read.clone())?;
-        Some(Recovered { pid, record, read, missed })
+        let (read, from) = match &last {
+            Some(last) => (record.journal.read_up_to(last.position.offset)?, last.clone()),
+            // It has read nothing since it is somebody.
+            None => {
+                let position = hub.head(organization?).at(record.interest.since);
+                (Read { up_to: position.offset, beyond: Vec::new() }, Named { position, form: None })
+            }
+        };
+        let missed = hub.missed(organization, &from, read.clone())?;
+        let owed = organization.and_then(|organization| hub.owed_again(organization, &record.interest, last.as_ref()));
+        Some(Recovered { pid, record, read, missed, owed })
     }
 
     /// Writes down the sessions whose clients are gone, for the next process.
     pub fn save(&self, path: &Path) {
         let records = self.records.take_all();
-        if let Err(error) = saved::write(path, &records, &self.services.hub.catalogue) {
+        let ended = self.services.hub.ended_sessions();
+        if let Err(error) = saved::write(path, &records, &ended, &self.services.hub.catalogue) {
             tracing::error!(%error, path = %path.display(), "the sessions are not saved, so their clients begin anew");
         }
     }
@@ -77,7 +94,10 @@ impl Sessions {
     /// Takes over the sessions that an earlier process has written down.
     pub(super) fn load(&self, path: &Path) {
         match saved::take(path, &self.services.hub.catalogue) {
-            Ok(records) => self.records.bring_back(records),
+            Ok((records, ended)) => {
+                self.records.bring_back(records);
+                self.services.hub.bring_back_sessions(ended);
+            }
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "the saved sessions cannot be read, so their clients begin anew");
             }
@@ -104,10 +124,28 @@ impl Session {
     /// Gives a socket back what its session had.
     pub(super) fn restore(&self, record: &Record) -> Result<(), WireError> {
         if let Some(identity) = &record.identity {
-            self.identify(identity.clone())?;
+            self.identify(identity.clone(), None)?;
         }
         self.recipient.change(|interest| *interest = record.interest.clone());
         Ok(())
+    }
+
+    /// Tells a socket what waited for its user, before anything newer, and then handles what it has sent.
+    pub(super) fn hand_over(self: &Arc<Self>, owed: Owed) {
+        let Some(sessions) = self.sessions() else { return };
+        let telling = sessions.services.hub.clone().hand_over(self.recipient.clone(), owed);
+        let session = self.clone();
+        sessions.services.tasks.spawn(async move {
+            telling.await;
+            session.go_on();
+        });
+    }
+
+    /// Handles what the socket has sent and is waiting.
+    pub(super) fn go_on(self: &Arc<Self>) {
+        if let (Pushed::StartWorker, Some(sessions)) = (self.queue.release(), self.sessions()) {
+            sessions.services.tasks.spawn(event::work(self.clone()));
+        }
     }
 
     /// Tells a socket that is let in what it missed, before anything newer.

@@ -1,4 +1,4 @@
-//! Records on the disk: what clients of this process take up again in the next.
+//! Sessions on the disk: what clients of this process take up again in the next, and what is remembered of others.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -12,24 +12,56 @@ use crate::auth::{Claims, Identity};
 use crate::connection::Journal;
 use crate::delivery::{Interest, Subscription};
 use crate::events::{Catalogue, ChannelMask, Filters};
+use crate::hub::Seen;
 use crate::rooms::{Id, Scope};
 use crate::wire::{Forms, PublicId};
 
+/// A session of whose kind there is one in the file.
+type Gone = (Key, i64, Box<Record>);
+
+/// Organization and user, and a session of theirs.
+type Ended = ((Id, Id), Seen);
+
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct File {
+    /// Sessions that their clients can take up again.
+    records: Vec<SavedRecord>,
+    /// Sessions that are remembered for their users.
+    ended: Vec<SavedSession>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedRecord {
     /// Hash of the secret, as hexadecimal digits.
     key: String,
     gone_at_ms: i64,
     id: PublicId,
     namespace: Box<str>,
     identity: Option<Identity>,
+    interest: SavedInterest,
+    journal: Journal,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSession {
+    organization: Id,
+    user: Id,
+    session_id: Option<String>,
+    socket: PublicId,
+    namespace: Box<str>,
+    at_ms: i64,
+    interest: SavedInterest,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedInterest {
     forms: Forms,
     belongs_to: Option<(Id, Id)>,
     claims: Claims,
     implicit: Vec<String>,
     since: u64,
+    owed: Vec<u64>,
     subscriptions: Vec<SavedSubscription>,
-    journal: Journal,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -41,84 +73,109 @@ struct SavedSubscription {
     since: u64,
 }
 
-/// Writes records to a file that only this user may read.
+/// Writes sessions to a file that only this user may read.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub(super) fn write(path: &Path, records: &[(Key, i64, Box<Record>)], catalogue: &Catalogue) -> io::Result<()> {
-    let names = |mask| catalogue.names(mask).map(str::to_owned).collect();
-    let saved: Vec<Saved> = records
-        .iter()
-        .map(|(key, gone_at_ms, record)| Saved {
-            key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
-            gone_at_ms: *gone_at_ms,
-            id: record.id.clone(),
-            namespace: record.namespace.clone(),
-            identity: record.identity.clone(),
-            forms: record.interest.forms,
-            belongs_to: record.interest.identity.clone(),
-            claims: record.interest.claims.clone(),
-            implicit: names(record.interest.implicit),
-            since: record.interest.since,
-            subscriptions: record
-                .interest
-                .subscriptions
-                .iter()
-                .map(|subscription| SavedSubscription {
-                    id: subscription.id.clone(),
-                    channels: names(subscription.channels),
-                    scope: subscription.scope.clone(),
-                    filters: subscription.filters.clone(),
-                    since: subscription.since,
-                })
-                .collect(),
-            journal: record.journal.clone(),
-        })
-        .collect();
+pub(super) fn write(path: &Path, records: &[Gone], ended: &[Ended], catalogue: &Catalogue) -> io::Result<()> {
+    let records = records.iter().map(|(key, gone_at_ms, record)| SavedRecord {
+        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        gone_at_ms: *gone_at_ms,
+        id: record.id.clone(),
+        namespace: record.namespace.clone(),
+        identity: record.identity.clone(),
+        interest: SavedInterest::of(&record.interest, catalogue),
+        journal: record.journal.clone(),
+    });
+    let ended = ended.iter().map(|((organization, user), seen)| SavedSession {
+        organization: organization.clone(),
+        user: user.clone(),
+        session_id: seen.session_id.clone(),
+        socket: seen.socket.clone(),
+        namespace: seen.namespace.clone(),
+        at_ms: seen.at_ms,
+        interest: SavedInterest::of(&seen.interest, catalogue),
+    });
+    let saved = File { records: records.collect(), ended: ended.collect() };
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&serde_json::to_vec(&saved)?)?;
     file.sync_all()
 }
 
-/// Takes the records out of a file, which is gone then: they hold for the next process only.
+/// Takes the sessions out of a file, which is gone then: they hold for the next process only.
 ///
 /// # Errors
 /// If there is a file that cannot be read.
-pub(super) fn take(path: &Path, catalogue: &Catalogue) -> io::Result<Vec<(Key, i64, Box<Record>)>> {
+pub(super) fn take(path: &Path, catalogue: &Catalogue) -> io::Result<(Vec<Gone>, Vec<Ended>)> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         Err(error) => return Err(error),
     };
     fs::remove_file(path)?;
-    let saved: Vec<Saved> = serde_json::from_slice(&text)?;
-    Ok(saved.into_iter().filter_map(|saved| record(saved, catalogue)).collect())
+    let File { records, ended } = serde_json::from_slice(&text)?;
+    let records = records.into_iter().filter_map(|saved| record(saved, catalogue));
+    let ended = ended.into_iter().filter_map(|saved| session(saved, catalogue));
+    Ok((records.collect(), ended.collect()))
 }
 
 /// None if the file was tampered with, or the catalogue has another channel since.
-fn record(saved: Saved, catalogue: &Catalogue) -> Option<(Key, i64, Box<Record>)> {
-    let mask = |names: &[String]| {
-        names.iter().try_fold(ChannelMask::NONE, |mask, name| Some(mask.with(catalogue.channel(name)?)))
-    };
-    let subscriptions = saved.subscriptions.into_iter().map(|subscription| {
-        Some(Subscription {
-            id: subscription.id,
-            channels: mask(&subscription.channels)?,
-            scope: subscription.scope,
-            filters: subscription.filters,
+fn record(saved: SavedRecord, catalogue: &Catalogue) -> Option<Gone> {
+    let SavedRecord { key: digits, gone_at_ms, id, namespace, identity, interest, journal } = saved;
+    let interest = interest.read(catalogue)?;
+    Some((key(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
+}
+
+fn session(saved: SavedSession, catalogue: &Catalogue) -> Option<Ended> {
+    let SavedSession { organization, user, session_id, socket, namespace, at_ms, interest } = saved;
+    let interest = interest.read(catalogue)?;
+    Some(((organization, user), Seen { session_id, socket, namespace, interest, at_ms }))
+}
+
+impl SavedInterest {
+    fn of(interest: &Interest, catalogue: &Catalogue) -> Self {
+        let names = |mask| catalogue.names(mask).map(str::to_owned).collect();
+        let subscriptions = interest.subscriptions.iter().map(|subscription| SavedSubscription {
+            id: subscription.id.clone(),
+            channels: names(subscription.channels),
+            scope: subscription.scope.clone(),
+            filters: subscription.filters.clone(),
             since: subscription.since,
+        });
+        Self {
+            forms: interest.forms,
+            belongs_to: interest.identity.clone(),
+            claims: interest.claims.clone(),
+            implicit: names(interest.implicit),
+            since: interest.since,
+            owed: interest.owed.clone(),
+            subscriptions: subscriptions.collect(),
+        }
+    }
+
+    fn read(self, catalogue: &Catalogue) -> Option<Interest> {
+        let mask = |names: &[String]| {
+            names.iter().try_fold(ChannelMask::NONE, |mask, name| Some(mask.with(catalogue.channel(name)?)))
+        };
+        let subscriptions = self.subscriptions.into_iter().map(|subscription| {
+            Some(Subscription {
+                id: subscription.id,
+                channels: mask(&subscription.channels)?,
+                scope: subscription.scope,
+                filters: subscription.filters,
+                since: subscription.since,
+            })
+        });
+        Some(Interest {
+            forms: self.forms,
+            identity: self.belongs_to,
+            claims: self.claims,
+            implicit: mask(&self.implicit)?,
+            since: self.since,
+            owed: self.owed,
+            subscriptions: subscriptions.collect::<Option<_>>()?,
         })
-    });
-    let interest = Interest {
-        forms: saved.forms,
-        identity: saved.belongs_to,
-        claims: saved.claims,
-        implicit: mask(&saved.implicit)?,
-        subscriptions: subscriptions.collect::<Option<_>>()?,
-        since: saved.since,
-    };
-    let (id, namespace, identity, journal) = (saved.id, saved.namespace, saved.identity, saved.journal);
-    Some((key(&saved.key)?, saved.gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
+    }
 }
 
 fn key(digits: &str) -> Option<Key> {
@@ -150,6 +207,14 @@ mod tests {
                 since: 3,
             }],
             since: 2,
+            owed: vec![1],
+        };
+        let seen = Seen {
+            session_id: Some("x".into()),
+            socket: PublicId::fresh(),
+            namespace: "/".into(),
+            interest: interest.clone(),
+            at_ms: 4,
         };
         let identity = Identity { user: id("u"), organization: id("org"), session_id: Some("x".into()), claims };
         let journal = Journal::after(crate::connection::Read { up_to: 7, beyond: vec![9, 8] });
@@ -157,11 +222,14 @@ mod tests {
             Record { id: PublicId::fresh(), namespace: "/org/org".into(), identity: Some(identity), interest, journal };
         let path = std::env::temp_dir().join(format!("tiercast-saved-{}", PublicId::fresh()));
         let before = format!("{record:?}");
-        write(&path, &[([7; 32], 5, Box::new(record))], &catalogue).expect("a file");
-        let read = take(&path, &catalogue).expect("records");
-        assert_eq!(format!("{:?}", read[0].2), before);
-        assert_eq!((read[0].0, read[0].1, read.len()), ([7; 32], 5, 1));
-        assert!(take(&path, &catalogue).expect("nothing").is_empty());
+        let ended = [((id("org"), id("u")), seen)];
+        write(&path, &[([7; 32], 5, Box::new(record))], &ended, &catalogue).expect("a file");
+        let (records, sessions) = take(&path, &catalogue).expect("sessions");
+        assert_eq!(format!("{:?}", records[0].2), before);
+        assert_eq!((records[0].0, records[0].1, records.len()), ([7; 32], 5, 1));
+        assert_eq!(format!("{sessions:?}"), format!("{ended:?}"));
+        let (records, sessions) = take(&path, &catalogue).expect("nothing");
+        assert!(records.is_empty() && sessions.is_empty());
         fs::write(&path, "[{}]").expect("a file");
         assert!(take(&path, &catalogue).is_err());
     }

@@ -9,11 +9,11 @@ use super::records::Record;
 use super::sessions::Sessions;
 use crate::auth::Identity;
 use crate::config::Implicit;
-use crate::delivery::Recipient;
+use crate::delivery::{Interest, Recipient};
 use crate::events::ChannelMask;
-use crate::hub::Missed;
+use crate::hub::{Missed, Owed, Seen};
 use crate::limits::Bucket;
-use crate::rooms::Scope;
+use crate::rooms::{Scope, user_room};
 use crate::wire::packet::Admission;
 use crate::wire::{Pid, WireError, now_ms};
 
@@ -27,8 +27,8 @@ pub(super) struct Session {
     pub(super) opened_at_ms: i64,
     /// The secret by which its client can take it up again.
     pid: Option<Pid>,
-    /// What its client missed before it came back, until it is let in.
-    missed: Mutex<Option<Missed>>,
+    /// What its client is told when it is let in.
+    first: Mutex<First>,
     /// Whether its client has taken it up again on another connection.
     pub(super) taken_over: AtomicBool,
     pub(super) queue: Queue,
@@ -42,9 +42,20 @@ pub(super) struct Session {
     state: Mutex<State>,
 }
 
+/// What a client is told before anything newer.
+#[derive(Debug, Default)]
+pub(super) struct First {
+    /// What waited for its user.
+    pub(super) owed: Option<Owed>,
+    /// What its session missed.
+    pub(super) missed: Option<Missed>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     identity: Option<Identity>,
+    /// Whether the socket is let in.
+    entered: bool,
     /// Whether the socket is gone: nothing may be joined or taken for it any more.
     exited: bool,
 }
@@ -55,7 +66,7 @@ impl Session {
         recipient: Arc<Recipient>,
         scope: Option<Scope>,
         pid: Option<Pid>,
-        missed: Option<Missed>,
+        first: First,
     ) -> Arc<Self> {
         if let Some(pid) = &pid {
             sessions.records.begin(pid, &recipient.id);
@@ -67,7 +78,7 @@ impl Session {
             scope,
             opened_at_ms: now_ms(),
             pid,
-            missed: Mutex::new(missed),
+            first: Mutex::new(first),
             taken_over: AtomicBool::new(false),
             queue: Queue::new(limits.max_queued_events),
             messages: Bucket::default(),
@@ -87,9 +98,9 @@ impl Session {
         Admission { id: self.recipient.id.clone(), pid: self.pid.clone() }
     }
 
-    /// What its client missed, once.
-    pub(super) fn take_missed(&self) -> Option<Missed> {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What its client is told before anything newer, once.
+    pub(super) fn take_first(&self) -> First {
+        std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who the socket is, once that is established.
@@ -115,21 +126,58 @@ impl Session {
         self.lock().exited
     }
 
-    /// Lets the socket receive, unless it is gone already.
-    pub(super) fn enter(&self) -> bool {
-        let state = self.lock();
-        if let (false, Some(sessions)) = (state.exited, self.sessions()) {
-            sessions.services.directory.insert(self.recipient.clone());
-            return true;
-        }
-        false
+    /// Lets the socket receive; none if it is gone already, and else what waited for its user. A session that is
+    /// taken up again finds that in what it missed.
+    pub(super) fn enter(&self, is_fresh: bool) -> Option<Option<Owed>> {
+        let mut state = self.lock();
+        let sessions = self.sessions().filter(|_| !state.exited)?;
+        state.entered = true;
+        let enter = || sessions.services.directory.insert(self.recipient.clone());
+        let Some(identity) = state.identity.as_ref().filter(|_| is_fresh) else {
+            enter();
+            return Some(None);
+        };
+        Some(sessions.services.hub.arrive(&self.recipient, &identity.organization, &identity.user, |owed, since| {
+            self.recipient.change(|interest| (interest.owed, interest.since) = (owed, since));
+            enter();
+        }))
     }
 
-    /// Makes the socket somebody: takes a seat, joins rooms, begins to receive.
+    /// What the last session wanted that its user had under the same id of the client's own.
+    pub(super) fn last_interest(&self, identity: &Identity) -> Option<Interest> {
+        let sessions = self.sessions()?;
+        let session_id = identity.session_id.as_deref().filter(|_| self.scope.is_none())?;
+        let Identity { user, organization, .. } = identity;
+        // The server may not have noticed yet that the earlier connection is dead.
+        let is_same = |other: &Arc<Self>| {
+            let present = other.identity();
+            other.recipient.id != self.recipient.id
+                && other.scope.is_none()
+                && present.is_some_and(|present| {
+                    (&present.user, &present.organization) == (user, organization)
+                        && present.session_id.as_deref() == Some(session_id)
+                })
+        };
+        let room = user_room(organization, user);
+        let alive = sessions
+            .services
+            .directory
+            .members(&room)
+            .iter()
+            .filter_map(|other| sessions.get(other.id.as_str()))
+            .find(is_same);
+        match alive {
+            Some(other) => Some(other.recipient.interest().clone()),
+            None => sessions.services.hub.last_interest(organization, user, session_id, self.recipient.namespace()),
+        }
+    }
+
+    /// Makes the socket somebody: takes a seat, joins rooms, begins to receive. With the interest of an earlier
+    /// session it is subscribed as that was.
     ///
     /// # Errors
     /// If it already is somebody else, or the organization is full.
-    pub(super) fn identify(&self, identity: Identity) -> Result<(), WireError> {
+    pub(super) fn identify(&self, identity: Identity, earlier: Option<Interest>) -> Result<Option<Owed>, WireError> {
         let sessions = self.sessions().ok_or(WireError::Stopping)?;
         let mut state = self.lock();
         if state.exited {
@@ -137,28 +185,39 @@ impl Session {
         }
         if let Some(present) = &state.identity {
             let same = present.user == identity.user && present.organization == identity.organization;
-            return if same { Ok(()) } else { Err(WireError::IdentityMismatch) };
+            return if same { Ok(None) } else { Err(WireError::IdentityMismatch) };
         }
         let seats = &sessions.services.seats;
         if !seats.take(&identity.organization, self.recipient.connection.key()) {
             return Err(WireError::OrganizationFull(seats.limit()));
         }
-        let since = sessions.services.hub.delivered_to(&identity.organization);
         let implicit = match (self.scope.is_some(), sessions.config().subscriptions.implicit) {
             (true, _) | (_, Implicit::None) => ChannelMask::NONE,
             _ => sessions.services.hub.catalogue.implicit(),
         };
-        self.recipient.change(|interest| {
-            interest.identity = Some((identity.organization.clone(), identity.user.clone()));
-            interest.claims = match &self.scope {
-                Some(scope) => identity.claims.within(scope),
-                None => identity.claims.clone(),
-            };
-            interest.implicit = implicit;
-            interest.since = since;
-        });
+        let join = |owed, since| {
+            self.recipient.change(|interest| {
+                interest.identity = Some((identity.organization.clone(), identity.user.clone()));
+                interest.claims = match &self.scope {
+                    Some(scope) => identity.claims.within(scope),
+                    None => identity.claims.clone(),
+                };
+                interest.implicit = implicit;
+                interest.since = since;
+                interest.owed = owed;
+                if let Some(earlier) = earlier {
+                    interest.subscribe_again(earlier);
+                }
+            });
+        };
+        let owed = if state.entered {
+            sessions.services.hub.arrive(&self.recipient, &identity.organization, &identity.user, join)
+        } else {
+            join(Vec::new(), sessions.services.hub.delivered_to(&identity.organization));
+            None
+        };
         state.identity = Some(identity);
-        Ok(())
+        Ok(owed)
     }
 
     /// Runs `change` for an authenticated socket that is not gone.
@@ -198,9 +257,19 @@ impl Session {
         let journal = self.recipient.connection.leave(&self.recipient.id);
         self.queue.close();
         let Some(sessions) = self.sessions() else { return };
-        sessions.services.directory.remove(&self.recipient);
+        let leave = || sessions.services.directory.remove(&self.recipient);
         if let Some(identity) = &state.identity {
-            sessions.services.seats.release(&identity.organization, self.recipient.connection.key());
+            let Identity { user, organization, .. } = identity;
+            let hub = &sessions.services.hub;
+            if self.recipient.connection.is_dismissed() && !kept {
+                hub.forget_session(organization, user, identity.session_id.as_deref());
+                hub.depart(organization, user, None, leave);
+            } else {
+                hub.depart(organization, user, Some(self.seen(identity)), leave);
+            }
+            sessions.services.seats.release(organization, self.recipient.connection.key());
+        } else {
+            leave();
         }
         sessions.remove(&self.recipient.id);
         if let Some(pid) = &self.pid {
@@ -218,6 +287,16 @@ impl Session {
         }
         if sessions.config().logging.log_connection_events {
             tracing::info!(socket_id = %self.recipient.id, reason, "socket left");
+        }
+    }
+
+    fn seen(&self, identity: &Identity) -> Seen {
+        Seen {
+            session_id: identity.session_id.clone(),
+            socket: self.recipient.id.clone(),
+            namespace: self.recipient.namespace().into(),
+            interest: self.recipient.interest().clone(),
+            at_ms: now_ms(),
         }
     }
 

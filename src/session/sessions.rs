@@ -222,7 +222,7 @@ impl Intake for Sessions {
 
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64) {
         if let Some(id) = connection.public_id(namespace) {
-            self.services.hub.receipts.acknowledge(ack_id, id);
+            self.services.hub.acknowledge(ack_id, &id);
         }
     }
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::event;
-use super::queue::Pushed;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Claims, Identity};
@@ -67,12 +65,10 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>
         // What the client sends behind this is handled when this has ended.
         session.queue.hold();
         let telling = hub.clone().tell(catch_up, since, told);
-        let (session, tasks) = (session.clone(), sessions.services.tasks.clone());
+        let session = session.clone();
         sessions.services.tasks.spawn(async move {
             telling.await;
-            if session.queue.release() == Pushed::StartWorker {
-                tasks.spawn(event::work(session));
-            }
+            session.go_on();
         });
         subscribed.map(|_| Answer::Later)
     })

@@ -24,6 +24,7 @@ mod implicit;
 mod kit;
 mod limits;
 mod namespaces;
+mod offline;
 mod order;
 mod payloads;
 mod property;

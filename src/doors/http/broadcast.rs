@@ -218,7 +218,7 @@ async fn publish_now(doors: Arc<Doors>, draft: Draft, waits: bool, message: &'st
         "message": message,
     });
     if let (true, Some(timeout)) = (waits, timeout)
-        && let Some(progress) = doors.hub.receipts.wait(&published.message_id, timeout, doors.stopped()).await
+        && let Some(progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
     {
         answer["acknowledged"] = json!(progress.acknowledged);
         answer["pending"] = json!(progress.pending);

@@ -18,11 +18,8 @@ pub(in crate::doors) async fn receipts(
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Read)?;
     // A foreign message is answered like one that is not there.
-    let (organization, progress) = doors
-        .hub
-        .receipts
-        .progress(&message_id)
-        .ok_or_else(|| ApiError::not_found("no receipts are kept for that message"))?;
+    let (organization, progress) =
+        doors.hub.progress(&message_id).ok_or_else(|| ApiError::not_found("no receipts are kept for that message"))?;
     if !caller.may_touch(organization.as_ref()) {
         return Err(ApiError::not_found("no receipts are kept for that message"));
     }

@@ -1,0 +1,199 @@
+//! Users without a socket: what waits for them, and how they are told when they come back.
+//!
+//! What waits are places in the log. A user's next session is told them in
+//! order before anything newer; one that is taken up again finds them in its
+//! replay.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::absent::{Absent, Seen};
+use super::acks::named_users;
+use super::publish::Hub;
+use super::replay::{Missed, Unfinished, bytes_about, page_of};
+use super::waiting::{Wait, Waiting};
+use crate::config;
+use crate::connection::Handover;
+use crate::delivery::{Interest, Recipient};
+use crate::log::{Entry, Named};
+use crate::rooms::Id;
+use crate::wire::{Form, PublicId, now_ms};
+
+/// Users of one server who are not there.
+#[derive(Debug)]
+pub(super) struct Offline {
+    pub(super) enabled: bool,
+    pub(super) ttl_ms: i64,
+    pub(super) waiting: Waiting,
+    pub(super) absent: Absent,
+    /// One for each shard: whether a user is there does not change while an entry is delivered that waits for those
+    /// who are not.
+    gates: Vec<Mutex<()>>,
+}
+
+/// What a socket is told when its user comes back.
+#[derive(Debug)]
+pub struct Owed {
+    shard: usize,
+    offsets: Vec<u64>,
+    /// The one of which the first form has been read.
+    half: Option<u64>,
+    /// Offset up to which nothing newer is told.
+    reached: u64,
+}
+
+impl Offline {
+    pub(super) fn new(config: &config::Offline, shards: usize) -> Self {
+        let ttl_ms = i64::try_from(config.ttl_ms).unwrap_or(i64::MAX);
+        Self {
+            enabled: config.enabled,
+            ttl_ms,
+            waiting: Waiting::new(config.max_events_per_user),
+            absent: Absent::new(ttl_ms, config.max_sessions),
+            gates: (0..shards).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
+    /// While this is held nobody of a shard comes or goes.
+    pub(super) fn gate(&self, shard: usize) -> MutexGuard<'_, ()> {
+        self.gates[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn trim(&self, now_ms: i64) {
+        self.waiting.trim(now_ms);
+        self.absent.trim(now_ms);
+    }
+}
+
+impl Hub {
+    /// The users an entry is for whom it did not reach on any of these sockets.
+    pub(super) fn absent_from(&self, entry: &Entry, reached: &[(PublicId, Option<Id>)]) -> Vec<Id> {
+        let draft = &entry.draft;
+        let Some(scope) = draft.audience.scope().filter(|_| self.offline.enabled) else { return Vec::new() };
+        let mut users: Vec<Id> = named_users(draft).collect();
+        if draft.ack.is_some() {
+            users.extend(self.offline.absent.reached_by(&scope.organization, draft, &self.catalogue));
+        }
+        users.sort_unstable();
+        users.dedup();
+        let reached: HashSet<&Id> = reached.iter().filter_map(|(_, user)| user.as_ref()).collect();
+        users.retain(|user| !reached.contains(user));
+        users
+    }
+
+    /// A socket becomes one of a user's: `join` puts it into its rooms, and is told what waits for the user and the
+    /// offset after which the socket is somebody. If something waits for the user, nothing new
+    /// reaches the socket until [`hand_over`](Self::hand_over) has told it.
+    pub fn arrive(
+        &self,
+        recipient: &Arc<Recipient>,
+        organization: &Id,
+        user: &Id,
+        join: impl FnOnce(Vec<u64>, u64),
+    ) -> Option<Owed> {
+        let shard = self.log.shard_of(Some(organization));
+        let _gate = self.offline.gate(shard);
+        let waits = self.offline.waiting.of(organization, user, now_ms());
+        let offsets: Vec<u64> =
+            waits.iter().filter(|wait| self.still_waits(wait, user)).map(|wait| wait.offset).collect();
+        let owed = !offsets.is_empty() && recipient.begin_catch_up();
+        // The last of them may be in delivery.
+        let reached = offsets.last().map_or(0, |last| *last).max(self.delivered(shard));
+        join(if owed { offsets.clone() } else { Vec::new() }, reached);
+        owed.then_some(Owed { shard, offsets, half: None, reached })
+    }
+
+    fn still_waits(&self, wait: &Wait, user: &Id) -> bool {
+        let receipt = wait.ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id));
+        !receipt.is_some_and(|receipt| receipt.is_settled(user))
+    }
+
+    /// A socket of a user ends: `leave` takes it out of its rooms. What its session wanted is remembered, unless it
+    /// was ended for good.
+    pub fn depart(&self, organization: &Id, user: &Id, seen: Option<Seen>, leave: impl FnOnce()) {
+        if !self.offline.enabled {
+            return leave();
+        }
+        let _gate = self.offline.gate(self.log.shard_of(Some(organization)));
+        leave();
+        if let Some(seen) = seen {
+            self.offline.absent.add(organization, user, seen);
+        }
+    }
+
+    /// What a session of a user wanted when it ended.
+    pub fn last_interest(&self, organization: &Id, user: &Id, session_id: &str, namespace: &str) -> Option<Interest> {
+        self.offline.absent.session(organization, user, session_id, namespace)
+    }
+
+    /// Forgets a session that was ended for good.
+    pub fn forget_session(&self, organization: &Id, user: &Id, session_id: Option<&str>) {
+        self.offline.absent.forget(organization, user, session_id);
+    }
+
+    /// The sessions that have ended, with organization and user, in that order.
+    pub fn ended_sessions(&self) -> Vec<((Id, Id), Seen)> {
+        self.offline.absent.all()
+    }
+
+    /// Takes over the ended sessions of an earlier process.
+    pub fn bring_back_sessions(&self, sessions: Vec<((Id, Id), Seen)>) {
+        for ((organization, user), seen) in sessions {
+            self.offline.absent.add(&organization, &user, seen);
+        }
+    }
+
+    /// What a session that is taken up again was about to be told, beyond the last it has read.
+    pub fn owed_again(&self, organization: &Id, interest: &Interest, last: Option<&Named>) -> Option<Owed> {
+        let shard = self.log.shard_of(Some(organization));
+        let half = last.filter(|last| last.form == Some(Form::Named)).map(|last| last.position.offset);
+        let read = last.map_or(0, |last| last.position.offset);
+        let unread = |offset: &u64| *offset > read || Some(*offset) == half;
+        let offsets: Vec<u64> = interest.owed.iter().copied().filter(unread).collect();
+        // Nothing else from before its time was for it.
+        (!offsets.is_empty()).then_some(Owed { shard, offsets, half, reached: interest.since })
+    }
+
+    /// Tells a socket what waited for its user, no faster than it takes it, and has it go live.
+    pub async fn hand_over(self: Arc<Self>, recipient: Arc<Recipient>, owed: Owed) {
+        let mut unfinished = Unfinished::of(&recipient);
+        let Owed { shard, offsets, half, reached } = owed;
+        let mut rest = &offsets[..];
+        while !rest.is_empty() {
+            if !recipient.connection.caught_up().await {
+                return;
+            }
+            let mut page: Vec<Arc<Entry>> = Vec::new();
+            let mut bytes = 0;
+            while let Some((offset, after)) = rest.split_first()
+                && (page.is_empty() || bytes < self.plane.unpressed_bytes() && page.len() < page_of(&recipient))
+            {
+                rest = after;
+                let entry = self.page(shard, offset - 1, 1).await.entries.pop();
+                // What the log does not keep any more is passed over.
+                if let Some(entry) = entry.filter(|entry| entry.position.offset == *offset && !entry.is_void()) {
+                    bytes += bytes_about(&entry);
+                    page.push(entry);
+                }
+            }
+            let mut handover = Handover::default();
+            page.retain(|entry| recipient.belongs_to(entry));
+            for entry in &page {
+                let unread: &[Form] = if half == Some(entry.position.offset) {
+                    &[Form::Envelope]
+                } else {
+                    &[Form::Named, Form::Envelope]
+                };
+                self.hand(entry, &recipient, || recipient.send_unread(entry, unread, &mut handover));
+            }
+            drop(handover);
+            if !recipient.connection.written_out().await {
+                return;
+            }
+            page.iter().for_each(|entry| self.handed(entry, &recipient));
+        }
+        unfinished.finish();
+        let missed = Missed::behind(shard, reached, self.plane.unpressed_bytes());
+        self.replay(recipient, missed).await;
+    }
+}
