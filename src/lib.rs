@@ -19,6 +19,7 @@ pub mod delivery;
 pub mod log;
 
 pub mod auth;
+pub mod backend;
 pub mod limits;
 pub mod stats;
 

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["rooms"],
     &["events"],
     &["config"],
-    &["auth", "limits", "stats"],
+    &["auth", "backend", "limits", "stats"],
     &["log"],
     &["connection"],
     &["delivery"],

@@ -291,6 +291,33 @@ impl Default for Offline {
     }
 }
 
+/// `[escalation]`: what happens when nobody acknowledges an urgent event in time.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Escalation {
+    /// Whether `alert:escalated` is published to the scope of the event. Defaults to false.
+    pub publish: bool,
+    /// URL that is sent a POST; none if it is empty, as it is by default.
+    pub url: String,
+    /// Secret that such a POST is signed with; none if it is empty, as it is by default.
+    pub secret: String,
+    /// How long such a POST may take. Defaults to 5,000.
+    pub timeout_ms: u64,
+}
+
+impl Escalation {
+    /// Whether anything happens at all.
+    pub fn is_on(&self) -> bool {
+        self.publish || !self.url.is_empty()
+    }
+}
+
+impl Default for Escalation {
+    fn default() -> Self {
+        Self { publish: false, url: String::new(), secret: String::new(), timeout_ms: 5_000 }
+    }
+}
+
 /// `[log]`: the log of what was published.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -11,8 +11,9 @@ mod problem;
 mod validate;
 
 pub use keys::{
-    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Durability, Events, Heartbeat,
-    Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions,
+    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Durability, Escalation, Events,
+    Heartbeat, Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server,
+    Subscriptions,
 };
 pub use load::{Source, load};
 pub use problem::Problem;
@@ -45,6 +46,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// What waits for users who are not there.
     pub offline: Offline,
+    /// What happens when nobody acknowledges an urgent event.
+    pub escalation: Escalation,
     /// The log of what was published.
     pub log: Log,
     /// The doors beside Socket.IO.

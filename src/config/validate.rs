@@ -31,6 +31,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
     check_paths(config, &mut found);
+    check_url("escalation.url", &config.escalation.url, &mut found);
     check_origins(config, &mut found);
     check_custom_events(config, &mut found);
     check_demo(config, &mut found);
@@ -114,6 +115,17 @@ fn check_paths(config: &Config, found: &mut Findings) {
         } else if !seen.insert(path) {
             found.add(key, format!("{path:?} is there twice"));
         }
+    }
+}
+
+/// A URL that the server calls, if there is one.
+fn check_url(key: &str, url: &str, found: &mut Findings) {
+    let is_one = url.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if !url.is_empty() && !is_one {
+        found
+            .add(key.to_owned(), format!("expected a URL that begins with \"http://\" or \"https://\", found {url:?}"));
     }
 }
 
@@ -378,6 +390,16 @@ mod tests {
         }
         let twice = |config: &mut Config| config.server.path_aliases = vec!["/a".to_owned(), "/ws".to_owned()];
         assert_eq!(keys(twice), ["server.path_aliases[1]"]);
+    }
+
+    #[test]
+    fn urls_can_be_called() {
+        for url in ["", "http://localhost:9000/hook", "https://a.example", "http://[::1]/x?y=z"] {
+            assert!(keys(|config| config.escalation.url = url.to_owned()).is_empty(), "{url}");
+        }
+        for url in ["localhost:9000", "/hook", "ftp://a.example", "http://", "http:///x", "https://a b"] {
+            assert_eq!(keys(|config| config.escalation.url = url.to_owned()), ["escalation.url"], "{url}");
+        }
     }
 
     #[test]

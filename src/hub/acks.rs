@@ -1,5 +1,6 @@
 //! Acknowledgements: asked for by a publication, given by sockets, told to publishers and to the next process.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl Hub {
             until_ms,
             sockets,
             absent,
-            escalates: false,
+            escalates: self.escalation.concerns(draft),
         });
     }
 
@@ -128,10 +129,28 @@ impl Hub {
     }
 
     /// Takes over what earlier processes have noted.
-    pub(super) fn bring_back(&self) {
+    pub(super) fn bring_back(self: &Arc<Self>) {
         let now = now_ms();
+        let mut watched = HashMap::new();
         for fact in notes::read(&self.log) {
+            match &fact {
+                Fact::Sent { ack_id: Some(ack_id), organization, position, escalates: true, .. } => {
+                    let shard = self.log.shard_of(organization.as_ref());
+                    if let Some(offset) = Fact::offset(position, &self.log.head(shard)) {
+                        watched.insert(*ack_id, (shard, offset));
+                    }
+                }
+                Fact::Escalated { ack_id } => {
+                    watched.remove(ack_id);
+                }
+                _ => {}
+            }
             self.bring_back_one(fact, now);
+        }
+        for (ack_id, (shard, offset)) in watched {
+            if let Some(receipt) = self.receipts.of_ack(ack_id) {
+                self.watch(receipt, shard, offset);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod absent;
 mod acks;
+mod escalation;
 mod history;
 mod notes;
 mod offline;

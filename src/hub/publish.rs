@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::concerns_users;
+use super::escalation::Escalation;
 use super::notes::Notes;
 use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
-use crate::config::{self, Logging};
+use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
@@ -62,12 +63,14 @@ pub struct Hub {
     pub(super) receipts: Receipts,
     pub(super) offline: Offline,
     pub(super) notes: Notes,
+    pub(super) escalation: Escalation,
     pub(super) log: Arc<Log>,
     pub(super) plane: Arc<Plane>,
     pub(super) directory: Arc<Directory>,
     pub(super) counters: Arc<Counters>,
     pub(super) logging: Logging,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
     next_ack_id: AtomicU64,
     next_delivery: AtomicU64,
     commands: Vec<mpsc::UnboundedSender<Command>>,
@@ -97,8 +100,7 @@ impl Hub {
         directory: Arc<Directory>,
         plane: Arc<Plane>,
         counters: Arc<Counters>,
-        logging: Logging,
-        offline: &config::Offline,
+        config: &Config,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Arc<Self> {
@@ -110,14 +112,16 @@ impl Hub {
             delivered,
             catalogue,
             receipts: Receipts::default(),
-            offline: Offline::new(offline, log.shards()),
+            offline: Offline::new(&config.offline, log.shards()),
+            escalation: Escalation::new(&config.escalation),
             notes: Notes::start(&log, tasks, stopping),
             log,
             plane,
             directory,
             counters,
-            logging,
+            logging: config.logging.clone(),
             tasks: tasks.clone(),
+            stopping: stopping.clone(),
             next_ack_id: AtomicU64::new(FIRST_ACK_ID + now_ms().unsigned_abs() * ACK_IDS_PER_MS),
             next_delivery: AtomicU64::new(1),
         });
@@ -142,7 +146,8 @@ impl Hub {
     /// # Errors
     /// If it cannot be stored, or the server stops before that.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
-        self.open_receipt(&draft);
+        let receipt = self.open_receipt(&draft);
+        let escalates = self.escalation.concerns(&draft);
         let for_users = concerns_users(&draft);
         let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
         let shards = match &draft.audience {
@@ -153,8 +158,12 @@ impl Hub {
             }
         };
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
+        let first = shards.start;
         let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
         let position = appended.entries[0].position.clone();
+        if let Some(receipt) = receipt.filter(|_| escalates) {
+            self.watch(receipt, first, position.offset);
+        }
         if self.log.is_durable(&appended) {
             appended.entries.into_iter().for_each(|entry| self.prepare(entry));
         } else {

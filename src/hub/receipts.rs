@@ -30,7 +30,6 @@ struct Book {
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) ack_id: u64,
-    pub(super) message_id: Arc<str>,
     pub(super) organization: Option<Id>,
     /// When it should have been acknowledged, in milliseconds since the epoch.
     due_at_ms: i64,
@@ -110,8 +109,7 @@ impl Receipts {
     pub(super) fn open(&self, ack_id: u64, message_id: &str, organization: Option<Id>, due_at_ms: i64) -> Arc<Receipt> {
         let message_id: Arc<str> = message_id.into();
         let (state, changed) = (Mutex::default(), Notify::new());
-        let receipt =
-            Arc::new(Receipt { ack_id, message_id: message_id.clone(), organization, due_at_ms, state, changed });
+        let receipt = Arc::new(Receipt { ack_id, organization, due_at_ms, state, changed });
         let mut book = self.lock();
         book.by_ack_id.insert(ack_id, receipt.clone());
         book.by_message_id.insert(message_id.clone(), receipt.clone());
@@ -194,6 +192,19 @@ impl Receipt {
         let state = self.lock();
         let theirs = state.recipients.iter().filter(|recipient| recipient.user.as_ref() == Some(user));
         theirs.filter_map(|recipient| recipient.socket.as_ref()).any(|socket| state.acknowledged.contains_key(socket))
+    }
+
+    /// Waits until somebody has acknowledged.
+    pub(super) async fn first(&self) {
+        loop {
+            // Registered before the look, so that an acknowledgement between the two is not missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if !self.lock().acknowledged.is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Whether all its recipients have acknowledged.

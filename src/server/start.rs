@@ -90,8 +90,7 @@ impl Server {
             directory.clone(),
             plane.clone(),
             counters.clone(),
-            config.logging.clone(),
-            &config.offline,
+            &config,
             &tasks,
             &stopping,
         );

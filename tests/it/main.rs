@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod cli;
 mod delivery;
+mod escalation;
 mod filters;
 mod forms;
 mod history;

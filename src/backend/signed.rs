@@ -1,0 +1,82 @@
+//! Signed POSTs of JSON, over connections that are kept.
+//!
+//! `X-Tiercast-Timestamp` is the time in seconds since the epoch, and
+//! `X-Tiercast-Signature` is `sha256=` and the HMAC-SHA256 in hexadecimal of the
+//! timestamp, a dot and the body (RFC 2104).
+
+use std::time::Duration;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use thiserror::Error;
+
+use crate::wire::now_ms;
+
+/// Why a call did not succeed.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// The service could not be reached, or not in time.
+    #[error("the service cannot be reached: {0}")]
+    Unreachable(#[source] reqwest::Error),
+    /// It answered with something else than success.
+    #[error("the service answered with status {0}")]
+    Refused(u16),
+}
+
+/// Calls the services of one operator.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    client: reqwest::Client,
+}
+
+impl Backend {
+    /// A caller whose calls may take so long.
+    ///
+    /// # Errors
+    /// If the certificates of the system cannot be used.
+    pub fn new(timeout: Duration) -> Result<Self, CallError> {
+        let client = reqwest::Client::builder()
+            .timeout(timeout)
+            .user_agent(concat!("tiercast/", env!("CARGO_PKG_VERSION")))
+            // What is signed is meant for the address that was configured.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(CallError::Unreachable)?;
+        Ok(Self { client })
+    }
+
+    /// Sends JSON, signed unless the secret is empty.
+    ///
+    /// # Errors
+    /// If there is no answer with a 2xx status in time.
+    pub async fn post(&self, url: &str, secret: &str, body: String) -> Result<(), CallError> {
+        let mut request = self.client.post(url).header("content-type", "application/json");
+        if !secret.is_empty() {
+            let timestamp = now_ms() / 1_000;
+            request = request
+                .header("x-tiercast-timestamp", timestamp)
+                .header("x-tiercast-signature", signature(secret, timestamp, &body));
+        }
+        let answer = request.body(body).send().await.map_err(|error| CallError::Unreachable(error.without_url()))?;
+        if answer.status().is_success() { Ok(()) } else { Err(CallError::Refused(answer.status().as_u16())) }
+    }
+}
+
+fn signature(secret: &str, timestamp: i64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length will do");
+    mac.update(format!("{timestamp}.{body}").as_bytes());
+    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_what_openssl_makes_of_it() {
+        // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret
+        let expected = "sha256=49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
+        assert_eq!(signature("secret", 1_700_000_000, r#"{"a":1}"#), expected);
+    }
+}

@@ -1,0 +1,145 @@
+//! Escalation: what happens when nobody acknowledges an urgent event in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::to_raw_value;
+use serde_json::{Map, Value, json};
+
+use super::notes::Fact;
+use super::publication::{Publication, Target};
+use super::publish::Hub;
+use super::receipts::Receipt;
+use crate::backend::Backend;
+use crate::config;
+use crate::events::Priority;
+use crate::log::{Draft, Entry};
+use crate::rooms::{Scope, ScopeFields};
+use crate::wire::{iso, now_iso};
+
+/// What is published.
+const EVENT: &str = "alert:escalated";
+
+/// Recipients that are named.
+const NAMED: usize = 100;
+
+/// How often a service is called, and the first pause, which doubles.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How events escalate.
+#[derive(Debug)]
+pub(super) struct Escalation {
+    config: config::Escalation,
+    backend: Option<Backend>,
+}
+
+impl Escalation {
+    pub(super) fn new(config: &config::Escalation) -> Self {
+        let backend = (!config.url.is_empty()).then(|| Backend::new(Duration::from_millis(config.timeout_ms)));
+        let backend = backend.and_then(|backend| {
+            backend.inspect_err(|error| tracing::error!(%error, "nobody is called when an event escalates")).ok()
+        });
+        Self { config: config.clone(), backend }
+    }
+
+    /// Whether something happens if nobody acknowledges an entry.
+    pub(super) fn concerns(&self, draft: &Draft) -> bool {
+        self.config.is_on() && draft.ack.is_some() && draft.priority == Priority::Urgent
+    }
+}
+
+impl Hub {
+    /// Waits for the first acknowledgement of an entry, and sees to it that somebody hears if there is none.
+    pub(super) fn watch(self: &Arc<Self>, receipt: Arc<Receipt>, shard: usize, offset: u64) {
+        let (hub, stopping) = (self.clone(), self.stopping.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = receipt.first() => {}
+                // The next process goes on.
+                () = stopping.cancelled() => {}
+                () = tokio::time::sleep(receipt.time_left()) => hub.escalate(&receipt, shard, offset).await,
+            }
+        });
+    }
+
+    async fn escalate(self: &Arc<Self>, receipt: &Receipt, shard: usize, offset: u64) {
+        let entry = self.page(shard, offset - 1, 1).await.entries.pop();
+        let Some(entry) = entry.filter(|entry| entry.position.offset == offset && !entry.is_void()) else { return };
+        let body = self.body(&entry, receipt);
+        tracing::warn!(message_id = %entry.draft.message_id, event = %entry.draft.event.name, "nobody has acknowledged");
+        let published = self.publish_escalation(&entry, &body).await;
+        let called = self.call_service(&entry, body).await;
+        if published && called {
+            self.notes.add(|| Fact::Escalated { ack_id: receipt.ack_id });
+        }
+    }
+
+    /// False if the server stops meanwhile.
+    async fn publish_escalation(self: &Arc<Self>, entry: &Entry, body: &Value) -> bool {
+        let Some(scope) = entry.draft.audience.scope().filter(|_| self.escalation.config.publish) else { return true };
+        let Ok(payload) = to_raw_value(body) else { return true };
+        let target = Target { scope: fields(scope), ..Target::default() };
+        let priority = Some(Priority::Urgent);
+        let publication = Publication { target, priority, ..Publication::new(EVENT, payload, ScopeFields::default()) };
+        match self.draft(publication) {
+            Ok(draft) => self.publish(draft).await.is_ok(),
+            Err(error) => {
+                tracing::error!(%error, "an escalation cannot be published");
+                true
+            }
+        }
+    }
+
+    /// False if the server stops meanwhile.
+    async fn call_service(&self, entry: &Entry, body: Value) -> bool {
+        let Some(backend) = &self.escalation.backend else { return true };
+        let config::Escalation { url, secret, .. } = &self.escalation.config;
+        let body = json!({ "event": EVENT, "data": body, "timestamp": now_iso() }).to_string();
+        let mut pause = PAUSE;
+        for attempt in 1..=ATTEMPTS {
+            let Err(error) = backend.post(url, secret, body.clone()).await else { return true };
+            tracing::warn!(%error, attempt, message_id = %entry.draft.message_id, "an escalation was not taken");
+            if attempt < ATTEMPTS {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => pause *= 2,
+                    () = self.stopping.cancelled() => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// The payload of the event, with who was told and has not acknowledged.
+    fn body(&self, entry: &Entry, receipt: &Receipt) -> Value {
+        let draft = &entry.draft;
+        let payload: Value = serde_json::from_str(draft.payload.get()).unwrap_or_default();
+        let mut body = match payload {
+            Value::Object(fields) => fields,
+            other => Map::from_iter([("data".to_owned(), other)]),
+        };
+        let mut pending = self.progress_of(receipt).pending;
+        let pending_count = pending.len();
+        pending.truncate(NAMED);
+        let escalation = json!({
+            "message_id": draft.message_id,
+            "event": draft.event.name,
+            "published_at": iso(draft.published_at_ms),
+            "ack_timeout_ms": draft.ack.map(|(_, timeout)| timeout),
+            "escalated_at": now_iso(),
+            "pending": pending,
+            "pending_count": pending_count,
+        });
+        body.insert("escalation".to_owned(), escalation);
+        body.into()
+    }
+}
+
+fn fields(scope: &Scope) -> ScopeFields {
+    let text = |id: &Option<crate::rooms::Id>| id.as_ref().map(|id| id.as_str().to_owned());
+    ScopeFields {
+        organization_id: Some(scope.organization.as_str().to_owned()),
+        department_id: text(&scope.department),
+        queue_name: text(&scope.queue),
+    }
+}
