@@ -46,7 +46,7 @@ impl Hub {
             let Some(last) = page.last() else { return (found, after.max(self.log.head(shard).offset)) };
             after = last.position.offset;
             for entry in page {
-                if !entry.is_void() && reaches(&entry.draft, room, &self.catalogue) {
+                if entry.is_kept() && reaches(&entry.draft, room, &self.catalogue) {
                     let offset = entry.position.offset;
                     found.push(entry);
                     if found.len() == limit {

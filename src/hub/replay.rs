@@ -31,6 +31,8 @@ pub struct Missed {
     up_to: u64,
     /// and these beyond it.
     beyond: HashSet<u64>,
+    /// Everything up to here was delivered before its client came back; what follows would have come live.
+    back_at: u64,
     /// The last entry it has read, if it may have read only the first form of it.
     half: Option<u64>,
     /// Bytes sent before the client has to catch up: so few that nothing is lost on purpose.
@@ -54,7 +56,7 @@ impl Missed {
     /// overtakes, so what is older than something read of the same was not kept back.
     fn unread(&self, entry: &Entry, recipient: &Recipient) -> &'static [Form] {
         let offset = entry.position.offset;
-        if entry.is_void() {
+        if entry.is_void() || (offset <= self.back_at && !entry.is_kept()) {
             return &[];
         }
         if self.half == Some(offset) {
@@ -82,7 +84,7 @@ impl Missed {
 
     /// What was missed by a socket that has read everything up to an offset, in pages of so many bytes.
     pub(super) fn behind(shard: usize, up_to: u64, page_bytes: usize) -> Self {
-        Self { shard, up_to, beyond: HashSet::new(), half: None, page_bytes, newest: HashMap::new() }
+        Self { shard, up_to, beyond: HashSet::new(), back_at: up_to, half: None, page_bytes, newest: HashMap::new() }
     }
 
     fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) {
@@ -107,7 +109,8 @@ impl Hub {
         let page_bytes = self.plane.unpressed_bytes();
         let Read { up_to, beyond } = read;
         let beyond = beyond.into_iter().collect();
-        whole.then(|| Missed { beyond, half, ..Missed::behind(shard, up_to, page_bytes) })
+        let back_at = self.delivered(shard);
+        whole.then(|| Missed { beyond, half, back_at, ..Missed::behind(shard, up_to, page_bytes) })
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its

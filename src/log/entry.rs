@@ -164,6 +164,11 @@ impl Entry {
         self.void.load(Ordering::Acquire)
     }
 
+    /// Whether later readers get it too, and not only who is there when it is delivered.
+    pub fn is_kept(&self) -> bool {
+        self.draft.event.history && !self.is_void()
+    }
+
     /// Waits until the entry may be delivered.
     pub async fn ready(&self) {
         self.ready.wait().await;

@@ -35,4 +35,5 @@ mod shutdown;
 mod since;
 mod stall;
 mod subscribe;
+mod unkept;
 mod upgrade;
