@@ -179,6 +179,8 @@ pub struct Events {
     pub forms: Forms,
     /// `[[events.custom]]`: further events.
     pub custom: Vec<CustomEvent>,
+    /// `[[events.freshness]]`: channels whose silence is announced.
+    pub freshness: Vec<Freshness>,
 }
 
 /// `[[events.custom]]`: one event beside the built-in catalogue.
@@ -201,6 +203,16 @@ pub struct CustomEvent {
     /// Whether the event is kept for later readers. Defaults to true.
     #[serde(default = "yes")]
     pub history: bool,
+}
+
+/// `[[events.freshness]]`: how often something new is expected on a channel.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freshness {
+    /// The channel.
+    pub channel: String,
+    /// How long a scope may be silent on it before its subscribers are told.
+    pub expected_interval_ms: u64,
 }
 
 fn yes() -> bool {

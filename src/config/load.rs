@@ -320,6 +320,21 @@ colour = "red"
     }
 
     #[test]
+    fn problems_of_freshness_have_their_line() {
+        let text = "[[events.freshness]]\nchannel = \"kpi\"\nexpected_interval_ms = 5000\n\
+                    [[events.freshness]]\nchannel = \"kpi\"\nexpected_interval_ms = 5\n\
+                    [[events.freshness]]\nchannel = \"all\"\n";
+        assert_eq!(
+            problems(file(text)),
+            [
+                "config.toml:5: events.freshness[1].channel: \"kpi\" is there twice",
+                "config.toml:6: events.freshness[1].expected_interval_ms: expected an integer from 1000 to 43200000, found 5",
+                "config.toml:7: events.freshness[2].expected_interval_ms: missing; it has no default",
+            ]
+        );
+    }
+
+    #[test]
     fn a_bad_value_is_told_even_where_a_later_source_replaces_it() {
         let source = file("[server]\nport = \"x\"").flag("--port", "server.port", 1);
         assert_eq!(problems(source), ["config.toml:2: server.port: expected an integer from 0 to 65535, found \"x\""]);

@@ -12,8 +12,8 @@ mod validate;
 
 pub use keys::{
     Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, Doors, Durability, Escalation, Events,
-    Heartbeat, Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server,
-    Subscriptions,
+    Freshness, Heartbeat, Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right,
+    Server, Subscriptions,
 };
 pub use load::{Source, load};
 pub use problem::Problem;

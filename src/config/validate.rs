@@ -7,6 +7,7 @@ mod ranges;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use http::uri::Authority;
@@ -14,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(super) use self::ranges::range;
-use super::{ApiKey, AuthMode, Config};
+use super::{ApiKey, AuthMode, Config, Freshness};
 use crate::events::Catalogue;
 use crate::rooms::Id;
 
@@ -34,6 +35,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     check_url("escalation.url", &config.escalation.url, &mut found);
     check_origins(config, &mut found);
     check_custom_events(config, &mut found);
+    check_freshness(config, &mut found);
     check_demo(config, &mut found);
     check_outbox(config, &mut found);
     check_ack_timeouts(config, &mut found);
@@ -225,6 +227,35 @@ fn check_custom_events(config: &Config, found: &mut Findings) {
         }
         if event.entity.as_ref().is_some_and(String::is_empty) {
             found.add(key("entity"), "expected the name of a field; leave the key out for none");
+        }
+    }
+}
+
+/// Shorter, and the network decides; longer, and the silence is forgotten before it is told.
+const FRESHNESS_MS: RangeInclusive<u64> = 1_000..=43_200_000;
+
+fn check_freshness(config: &Config, found: &mut Findings) {
+    let built_in = Catalogue::new(&[]);
+    let mut channels = BTreeSet::new();
+    for (index, freshness) in config.events.freshness.iter().enumerate() {
+        let key = |field: &str| format!("events.freshness[{index}].{field}");
+        let Freshness { channel, expected_interval_ms } = freshness;
+        let is_known =
+            built_in.channel(channel).is_some() || config.events.custom.iter().any(|event| event.channel == *channel);
+        if ["all", "presence"].contains(&channel.as_str()) {
+            found.add(key("channel"), format!("expected a channel that data is published on, found {channel:?}"));
+        } else if !is_known {
+            found.add(
+                key("channel"),
+                format!("expected a channel of the catalogue or of events.custom, found {channel:?}"),
+            );
+        } else if !channels.insert(channel) {
+            found.add(key("channel"), format!("{channel:?} is there twice"));
+        }
+        if !FRESHNESS_MS.contains(expected_interval_ms) {
+            let (least, most) = FRESHNESS_MS.into_inner();
+            let expected = format!("expected an integer from {least} to {most}, found {expected_interval_ms}");
+            found.add(key("expected_interval_ms"), expected);
         }
     }
 }
@@ -441,6 +472,27 @@ mod tests {
         }
         let twice = keys(|config| config.events.custom = vec![event("a:b", "kpi"), event("a:b", "x")]);
         assert_eq!(twice, ["events.custom[1].name"]);
+    }
+
+    #[test]
+    fn freshness_is_of_a_known_channel_each_at_most_once() {
+        let freshness = |channel: &str| Freshness { channel: channel.into(), expected_interval_ms: 5_000 };
+        let told = |channels: &[&str]| {
+            keys(|config| {
+                config.events.custom = vec![event("order:new", "orders")];
+                config.events.freshness = channels.iter().copied().map(freshness).collect();
+            })
+        };
+        assert!(told(&["kpi", "orders", "notifications"]).is_empty());
+        for channel in ["", "all", "presence", "weather", "kpi"] {
+            assert_eq!(told(&["kpi", channel]), ["events.freshness[1].channel"], "{channel}");
+        }
+        for (interval, problems) in [(999, 1), (1_000, 0), (43_200_000, 0), (43_200_001, 1)] {
+            let told = keys(|config| {
+                config.events.freshness = vec![Freshness { expected_interval_ms: interval, ..freshness("kpi") }];
+            });
+            assert_eq!(told, vec!["events.freshness[0].expected_interval_ms"; problems], "{interval}");
+        }
     }
 
     #[test]

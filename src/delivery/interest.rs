@@ -73,6 +73,12 @@ impl Interest {
         self.implicit = self.implicit.common(earlier.implicit);
     }
 
+    /// The same socket, if it wanted nothing but these.
+    pub fn only(&self, subscriptions: Vec<Subscription>) -> Self {
+        let (identity, claims) = (self.identity.clone(), self.claims.clone());
+        Self { identity, claims, subscriptions, since: self.since, ..Self::none(self.forms) }
+    }
+
     /// Whether the socket receives an entry that is on these channels at a scope.
     pub(super) fn wants(&self, channels: ChannelMask, scope: &Scope, facts: &Facts) -> bool {
         (self.implicit.meets(channels) && self.claims.contain(scope))
@@ -85,9 +91,25 @@ impl Interest {
 
     /// Whether an entry that goes down reaches the socket: every one, unless its publisher named channels.
     pub(super) fn listens(&self, draft: &Draft) -> bool {
-        draft.channels == draft.event.channels
-            || self.implicit.meets(draft.channels)
-            || self.subscriptions.iter().any(|subscription| subscription.channels.meets(draft.channels))
+        draft.channels == draft.event.channels || self.listens_to(draft.channels)
+    }
+
+    /// Whether a system event for these channels at a scope reaches the socket.
+    pub fn hears(&self, channels: ChannelMask, scope: &Scope, facts: &Facts) -> bool {
+        self.wants(channels, scope, facts) || (self.listens_to(channels) && self.is_inside(scope))
+    }
+
+    fn listens_to(&self, channels: ChannelMask) -> bool {
+        self.implicit.meets(channels)
+            || self.subscriptions.iter().any(|subscription| subscription.channels.meets(channels))
+    }
+
+    /// Whether the socket is inside a scope, as in the scope's room.
+    fn is_inside(&self, scope: &Scope) -> bool {
+        let asked = self.subscriptions.iter().map(|subscription| &subscription.scope);
+        let is_own = |(organization, _): &(Id, Id)| Scope::organization(organization.clone()) == *scope;
+        self.identity.as_ref().is_some_and(is_own)
+            || self.claims.scopes().iter().chain(asked).any(|own| scope.contains(own))
     }
 
     /// What it wanted at an offset; the same if nothing has been added since.
@@ -113,7 +135,7 @@ impl Interest {
                 let own = |organization: &Id| *organization == scope.organization;
                 self.identity.as_ref().is_some_and(|(organization, _)| own(organization))
                     && (self.wants(draft.channels, scope, &draft.facts)
-                        || (draft.event.down && self.listens(draft) && is_in(&scope_room(scope))))
+                        || (draft.event.down && self.listens(draft) && self.is_inside(scope)))
             }
             Audience::Scope { scope, targets: Some(targets) } => {
                 let named = |ids: &[String]| ids.iter().any(|other| other == id.as_str());

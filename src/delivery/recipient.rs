@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
 use socketioxide_core::Value;
 use socketioxide_core::packet::{Packet, PacketData};
@@ -12,9 +13,11 @@ use socketioxide_core::packet::{Packet, PacketData};
 use super::adapter::RoomAdapter;
 use super::directory::Directory;
 use super::interest::Interest;
-use super::rendered::{Rendered, Variant};
+use super::rendered::{Rendered, Variant, text_of};
 use crate::connection::{Connection, Handover};
+use crate::events::EventSpec;
 use crate::log::Entry;
+use crate::rooms::Scope;
 use crate::wire::packet::{self, Admission, Kind};
 use crate::wire::{Form, Forms, PublicId, message};
 
@@ -173,6 +176,14 @@ impl Recipient {
     /// Sends an event of our own, such as `connected`; false if the socket cannot take it.
     pub fn emit(&self, event: &str, payload: &impl Serialize) -> bool {
         self.write(&packet::event(self.namespace(), None, &message::plain(event, payload)))
+    }
+
+    /// Sends it an event of the catalogue that is no entry, in the forms it wants.
+    pub fn tell(&self, event: &EventSpec, scope: &Scope, payload: &RawValue) {
+        let forms = self.interest().forms;
+        for form in forms.list() {
+            self.write(&text_of(event, scope, payload, *form, self.namespace()));
+        }
     }
 
     /// Answers an event; false if the socket cannot take it.

@@ -9,9 +9,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::directory::Directory;
 use super::recipient::Recipient;
 use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
+use crate::events::EventSpec;
 use crate::log::{Draft, Entry, Prepared};
+use crate::rooms::{Id, Scope};
 use crate::wire::message::{Envelope, enveloped, named};
-use crate::wire::{Form, Forms, iso, packet};
+use crate::wire::{Form, Forms, fresh_message_id, iso, now_iso, packet};
 
 /// Entries from this many bytes of payload are prepared by their publisher.
 const LARGE: usize = 1_024;
@@ -192,9 +194,31 @@ pub fn envelope(entry: &Entry) -> Box<RawValue> {
         priority: draft.priority.as_str(),
         requires_ack: draft.ack.map(|_| true),
         ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
-        position: &entry.position.to_string(),
+        position: Some(&entry.position.to_string()),
     };
     to_raw_value(&envelope).expect("an envelope is always JSON")
+}
+
+/// The Engine.IO message, in one form, of an event that is no entry and so has no position.
+pub(super) fn text_of(event: &EventSpec, scope: &Scope, payload: &RawValue, form: Form, namespace: &str) -> String {
+    if form == Form::Named {
+        return packet::event(namespace, None, &named(&event.name, payload, None));
+    }
+    let envelope = Envelope {
+        message_id: &fresh_message_id(),
+        event: &event.name,
+        data: payload,
+        timestamp: &now_iso(),
+        organization_id: Some(scope.organization.as_str()),
+        department_id: scope.department.as_ref().map(Id::as_str),
+        queue_name: scope.queue.as_ref().map(Id::as_str),
+        priority: event.priority.as_str(),
+        requires_ack: None,
+        ack_timeout_ms: None,
+        position: None,
+    };
+    let envelope = to_raw_value(&envelope).expect("an envelope is always JSON");
+    packet::event(namespace, None, &enveloped(&envelope, None))
 }
 
 /// What decides about the order of an entry in an outbox. Its keys are hashes that nobody outside can foresee, so

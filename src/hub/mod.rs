@@ -8,6 +8,7 @@
 mod absent;
 mod acks;
 mod escalation;
+mod freshness;
 mod history;
 mod notes;
 mod offline;

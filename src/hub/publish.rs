@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::acks::concerns_users;
 use super::escalation::Escalation;
+use super::freshness::{self, Freshness};
 use super::notes::Notes;
 use super::offline::Offline;
 use super::publication::Publication;
@@ -69,6 +70,7 @@ pub struct Hub {
     pub(super) directory: Arc<Directory>,
     pub(super) counters: Arc<Counters>,
     pub(super) logging: Logging,
+    pub(super) freshness: Freshness,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
     next_ack_id: AtomicU64,
@@ -107,9 +109,11 @@ impl Hub {
         let log = Arc::new(log);
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
+        let freshness = Freshness::new(&config.events.freshness, &catalogue, &log);
         let hub = Arc::new(Self {
             commands,
             delivered,
+            freshness,
             catalogue,
             receipts: Receipts::default(),
             offline: Offline::new(&config.offline, log.shards()),
@@ -127,6 +131,9 @@ impl Hub {
         });
         hub.bring_back();
         tasks.spawn(hub.clone().trim(stopping.clone()));
+        if hub.freshness.is_on() {
+            tasks.spawn(freshness::run(hub.clone(), stopping.clone()));
+        }
         for (shard, commands) in queues.into_iter().enumerate() {
             tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
         }
@@ -160,6 +167,7 @@ impl Hub {
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
         let first = shards.start;
         let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
+        self.freshness.heard(&appended.entries[0].draft);
         let position = appended.entries[0].position.clone();
         if let Some(receipt) = receipt.filter(|_| escalates) {
             self.watch(receipt, first, position.offset);

@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_second_socket_of_a_user_is_a_recipient_of_its_own() {
         let (receipt, first, second) = (receipt(), PublicId::fresh(), PublicId::fresh());
-        receipt.sent(3, &[(first.clone(), Some(id("u")))], &[]);
+        receipt.sent(3, &[(first, Some(id("u")))], &[]);
         receipt.handed(&id("u"), &second, 3, |_| false);
         assert!(receipt.acknowledge(&second, 5).is_some());
         assert_eq!(states(&receipt), (1, vec![Delivery::Written]));

@@ -226,6 +226,10 @@ impl Sessions {
                 "client": config.client,
             }),
         );
+        if missed.is_none() {
+            let listens = recipient.interest().clone();
+            self.services.hub.tell_stale(recipient, &listens);
+        }
         if session.identity().is_none() && config.auth.auth_required {
             self.deadlines.add(&session);
         }

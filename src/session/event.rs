@@ -96,10 +96,16 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     {
         return refuse(session, incoming, &WireError::Binary(call.name));
     }
+    let mut listens = None;
     let result = match call.name.as_str() {
-        "authenticate" => authenticate::handle(session, call.argument),
+        "authenticate" => authenticate::handle(session, call.argument).inspect(|_| {
+            listens = Some(session.recipient.interest().clone());
+        }),
         "subscribe" | "client:subscribe" => match subscribe::handle(session, call.argument, incoming.ack_id) {
-            Ok(Answer::Now(answer)) => Ok(Some(answer)),
+            Ok(Answer::Now(answer, new)) => {
+                listens = Some(new);
+                Ok(Some(answer))
+            }
             Ok(Answer::Later) => return,
             Err(error) => Err(error),
         },
@@ -119,6 +125,9 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
         }
         (Ok(_), None) => {}
         (Err(error), _) => refuse(session, incoming, &error),
+    }
+    if let (Some(listens), Some(sessions)) = (listens, session.sessions()) {
+        sessions.services.hub.tell_stale(&session.recipient, &listens);
     }
 }
 

@@ -44,23 +44,26 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>
     session.as_identified("subscribe", |identity| {
         let request: Request = read_object("subscribe", argument)?;
         let Some(since) = &request.since else {
-            return subscribe(session, &sessions, identity, &request).map(Answer::Now);
+            return subscribe(session, &sessions, identity, &request).map(|(answer, new)| Answer::Now(answer, new));
         };
         let since = read_since(since)?;
         let hub = &sessions.services.hub;
         let Some(catch_up) = hub.catch_up(&session.recipient, &identity.organization) else {
-            let mut answer = subscribe(session, &sessions, identity, &request)?;
+            let (mut answer, new) = subscribe(session, &sessions, identity, &request)?;
             (answer["replayed"], answer["complete"]) = (json!(0), json!(false));
-            return Ok(Answer::Now(answer));
+            return Ok(Answer::Now(answer, new));
         };
         let subscribed = subscribe(session, &sessions, identity, &request);
         let since = subscribed.is_ok().then_some(since);
-        let (recipient, answer) = (session.recipient.clone(), subscribed.as_ref().ok().cloned());
+        let (recipient, listening) = (session.recipient.clone(), hub.clone());
+        let refused = subscribed.as_ref().err().cloned();
         let told = move |replayed: Replayed| {
-            if let (Some(mut answer), Some(ack_id)) = (answer, ack_id) {
+            let Ok((mut answer, new)) = subscribed else { return };
+            if let Some(ack_id) = ack_id {
                 (answer["replayed"], answer["complete"]) = (json!(replayed.count), json!(replayed.complete));
                 recipient.answer(ack_id, &answer);
             }
+            listening.tell_stale(&recipient, &new);
         };
         // What the client sends behind this is handled when this has ended.
         session.queue.hold();
@@ -70,7 +73,7 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>
             telling.await;
             session.go_on();
         });
-        subscribed.map(|_| Answer::Later)
+        refused.map_or(Ok(Answer::Later), Err)
     })
 }
 
@@ -85,8 +88,8 @@ fn read_since(text: &str) -> Result<Since, WireError> {
 
 /// When a request is answered.
 pub(super) enum Answer {
-    /// With this.
-    Now(Value),
+    /// With this; then the socket is told what is stale of what it newly listens to.
+    Now(Value, Interest),
     /// By who knows more.
     Later,
 }
@@ -103,7 +106,7 @@ fn subscribe(
     sessions: &Sessions,
     identity: &Identity,
     request: &Request,
-) -> Result<Value, WireError> {
+) -> Result<(Value, Interest), WireError> {
     let channels = channels(sessions, &request.channels)?;
     let asked = scope(session, identity, &request.scope)?;
     let claims = session.recipient.interest().claims.clone();
@@ -125,18 +128,22 @@ fn subscribe(
     let rooms: Vec<String> = wanted.iter().flat_map(|subscription| subscription.rooms(catalogue)).collect();
     check_rooms(session, sessions, &rooms)?;
     let limit = sessions.config().limits.max_subscriptions_per_socket;
-    session.recipient.change(|interest| add(interest, sessions, channels, wanted, limit))?;
+    let new = session.recipient.change(|interest| {
+        let new = interest.only(wanted.clone());
+        add(interest, sessions, channels, wanted, limit).map(|()| new)
+    })?;
     if sessions.config().logging.log_subscription_events {
         tracing::info!(socket_id = %session.recipient.id, rooms = ?rooms, "subscribed");
     }
-    Ok(json!({
+    let answer = json!({
         "success": true,
         "subscribed_channels": request.channels,
         "subscription_id": id,
         "rooms": rooms,
         "position": sessions.services.hub.head(&identity.organization).to_string(),
         "message": "subscribed",
-    }))
+    });
+    Ok((answer, new))
 }
 
 /// The channels of these names.

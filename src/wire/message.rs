@@ -33,8 +33,9 @@ pub struct Envelope<'a> {
     /// How long an acknowledgement may take, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack_timeout_ms: Option<u64>,
-    /// Its position in the log.
-    pub position: &'a str,
+    /// Its position in the log, if it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<&'a str>,
 }
 
 /// `"name",<payload>[,"<position>"]`: the arguments of the named form.
@@ -96,7 +97,7 @@ mod tests {
             priority: "medium",
             requires_ack: None,
             ack_timeout_ms: None,
-            position: "e.1",
+            position: Some("e.1"),
         };
         let envelope = to_raw_value(&envelope).expect("JSON");
         assert!(enveloped(&envelope, None).contains(r#""data":{ "b":1.50, "a" : "é\u0041" },"#));

@@ -18,6 +18,7 @@ mod delivery;
 mod escalation;
 mod filters;
 mod forms;
+mod freshness;
 mod history;
 mod http_api;
 mod idempotency;

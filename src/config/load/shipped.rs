@@ -59,6 +59,7 @@ fn its_keys_stand_at_their_defaults() {
 fn its_examples_are_valid() {
     let config = load(Source::default().file("config.toml", with_examples())).expect("a configuration");
     assert_eq!(config.events.custom[0].name, "order:shipped");
+    assert_eq!(config.events.freshness[0].channel, "kpi");
     assert_eq!(config.api.keys[0].name, "backend");
 }
 
