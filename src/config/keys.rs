@@ -126,6 +126,9 @@ pub struct Limits {
     pub max_subscriptions_per_socket: usize,
     /// Namespaces one connection may be in at once. Defaults to 16.
     pub max_namespaces_per_connection: usize,
+    /// New connections in a second; more wait for their turn, a quarter of them comes at once. 0 is no bound. Defaults
+    /// to 2,000.
+    pub max_connects_per_second: u32,
     /// How long a connection may take to enter its first namespace. Defaults to 10,000.
     pub connect_timeout_ms: u64,
     /// How long a socket may say nothing but heartbeats before it is cut; 0 is for ever. Defaults to 0.
@@ -144,6 +147,7 @@ impl Default for Limits {
             max_queued_events: 1_000,
             max_subscriptions_per_socket: 100,
             max_namespaces_per_connection: 16,
+            max_connects_per_second: 2_000,
             connect_timeout_ms: 10_000,
             idle_timeout_ms: 0,
         }

@@ -78,6 +78,10 @@ impl Flusher {
 pub struct Handover {
     connections: Vec<Arc<Connection>>,
     chunks: u64,
+    /// Older values whose place was taken.
+    pub conflated: usize,
+    /// Events that were dropped.
+    pub dropped: usize,
 }
 
 impl Handover {

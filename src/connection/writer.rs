@@ -35,7 +35,18 @@ impl Connection {
         if self.queue(|outbox| taken = outbox.push_event(socket, event, &mut lost)) {
             handover.add(self);
         }
-        self.count(&lost);
+        for lost in lost {
+            match lost {
+                Lost::Conflated(event) => {
+                    handover.conflated += 1;
+                    self.plane.counters.conflated(event);
+                }
+                Lost::Dropped(event) => {
+                    handover.dropped += 1;
+                    self.plane.counters.dropped(event);
+                }
+            }
+        }
         taken
     }
 
@@ -43,15 +54,6 @@ impl Connection {
     pub fn answer(self: &Arc<Self>, namespace: &str, frame: Bytes) {
         if self.queue(|outbox| outbox.push_answer(namespace, frame)) {
             self.flush();
-        }
-    }
-
-    fn count(&self, lost: &[Lost]) {
-        for lost in lost {
-            match lost {
-                Lost::Conflated(event) => self.plane.counters.conflated(*event),
-                Lost::Dropped(event) => self.plane.counters.dropped(*event),
-            }
         }
     }
 

@@ -9,7 +9,8 @@ use super::interest::Interest;
 use super::recipient::Recipient;
 use super::rendered::{Rendered, forget_unused};
 use crate::connection::Handover;
-use crate::log::{Audience, Entry, Targets};
+use crate::events::Catalogue;
+use crate::log::{Audience, Draft, Entry, Explanation, Targets};
 use crate::rooms::{Id, Scope, channel_room, implicit_room, namespace_of, scope_room, user_room};
 use crate::wire::{Forms, PublicId};
 
@@ -20,6 +21,8 @@ pub struct Delivered {
     pub recipients: usize,
     /// Socket and user of each, if that was asked for.
     pub reached: Vec<(PublicId, Option<Id>)>,
+    /// Why to those, if the publisher asks.
+    pub explanation: Option<Explanation>,
 }
 
 /// Hands an entry to every socket it is for, and lists them if that is asked for. `delivery` is a number that no other
@@ -31,7 +34,8 @@ pub fn deliver(
     listed: bool,
     mine: impl Fn(Option<&Id>) -> bool,
 ) -> Delivered {
-    let (handover, delivered) = (Handover::default(), Delivered::default());
+    let explanation = entry.draft.explains.then(Explanation::default);
+    let (handover, delivered) = (Handover::default(), Delivered { explanation, ..Delivered::default() });
     let mut round = Round { entry, delivery, listed, directory, handover, delivered };
     match &entry.draft.audience {
         Audience::Everyone => {
@@ -42,7 +46,27 @@ pub fn deliver(
         Audience::Scope { scope, targets: Some(targets) } => round.targets(scope, targets),
     }
     forget_unused(directory, entry);
+    if let Some(explanation) = &mut round.delivered.explanation {
+        (explanation.conflated, explanation.dropped) = (round.handover.conflated, round.handover.dropped);
+    }
     round.delivered
+}
+
+/// Names of the rooms whose members an entry is for; none if it is for everyone.
+pub fn rooms_of(draft: &Draft, catalogue: &Catalogue) -> Vec<String> {
+    match &draft.audience {
+        Audience::Everyone => Vec::new(),
+        Audience::Scope { scope, targets: None } => {
+            let outer = scope.containing();
+            let channels = || catalogue.names(draft.channels);
+            let rooms = outer.iter().flat_map(|outer| channels().map(|channel| channel_room(channel, outer)));
+            draft.event.down.then(|| scope_room(scope)).into_iter().chain(rooms).collect()
+        }
+        Audience::Scope { scope, targets: Some(targets) } => {
+            let users = targets.users.iter().map(|user| user_room(&scope.organization, user));
+            users.chain(targets.rooms.iter().cloned()).collect()
+        }
+    }
 }
 
 /// A room whose members an entry may be for.
@@ -117,8 +141,13 @@ impl Round<'_> {
     fn room(&mut self, adapter: &Arc<RoomAdapter>, rooms: &[Room], wants: impl Fn(&Interest) -> bool) {
         let rendered = Rendered::new(self.entry, adapter.namespace(), self.directory);
         let draft = &self.entry.draft;
-        let simple = !self.listed && draft.except.is_empty();
+        let simple = !self.listed && !draft.explains && draft.except.is_empty();
         for room in rooms {
+            if let Some(explanation) = &mut self.delivered.explanation
+                && let members @ 1.. = adapter.rooms().count(&room.name)
+            {
+                explanation.rooms.insert((adapter.namespace().to_owned(), room.name.clone()), members);
+            }
             let decides = room.decides && simple;
             let mut others = Vec::new();
             adapter.rooms().each(&room.name, |recipient| match recipient.unfiltered() {
@@ -141,16 +170,29 @@ impl Round<'_> {
     fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
         let draft = &self.entry.draft;
         let interest = recipient.interest();
-        if !wants(&interest) || !recipient.mark(self.delivery) {
+        if !wants(&interest) {
+            if let Some(explanation) = &mut self.delivered.explanation {
+                explanation.filtered.insert(recipient.id.to_string());
+            }
+            return;
+        }
+        if !recipient.mark(self.delivery) {
             return;
         }
         let forms = interest.forms;
         let user = self.listed.then(|| interest.identity.as_ref().map(|(_, user)| user.clone()));
         drop(interest);
-        if draft.except.iter().any(|id| id == recipient.id.as_str())
-            || !recipient.send(rendered, forms, &mut self.handover)
-        {
+        if draft.except.iter().any(|id| id == recipient.id.as_str()) {
+            if let Some(explanation) = &mut self.delivered.explanation {
+                explanation.excepted.insert(recipient.id.to_string());
+            }
             return;
+        }
+        if !recipient.send(rendered, forms, &mut self.handover) {
+            return;
+        }
+        if let Some(explanation) = &mut self.delivered.explanation {
+            explanation.filtered.remove(recipient.id.as_str());
         }
         self.delivered.recipients += 1;
         if let Some(user) = user {

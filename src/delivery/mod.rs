@@ -14,7 +14,7 @@ mod rendered;
 mod rooms;
 
 pub use adapter::RoomAdapter;
-pub use deliver::{Delivered, deliver};
+pub use deliver::{Delivered, deliver, rooms_of};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};
 pub use recipient::Recipient;

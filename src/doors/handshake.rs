@@ -42,8 +42,21 @@ impl<'a> Query<'a> {
 }
 
 impl Doors {
+    /// Waits until a new connection's turn has come; else the response that refuses it.
+    pub(super) async fn take_turn(&self, headers: &HeaderMap, peer: super::Peer) -> Result<(), Box<Response>> {
+        // Who is not let in anyway takes nobody's turn.
+        self.check_handshake(headers, peer)?;
+        // Whoever would wait longer than all that there may be finds no seat either.
+        if self.pace.turn().await { Ok(()) } else { Err(self.full()) }
+    }
+
     /// A seat for a new connection, or the response that refuses it.
     pub(super) fn admit_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<Seat, Box<Response>> {
+        self.check_handshake(headers, peer)?;
+        self.seats.take().ok_or_else(|| self.full())
+    }
+
+    fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<(), Box<Response>> {
         if self.is_stopping() {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
@@ -59,11 +72,14 @@ impl Doors {
                 return Err(Box::new((StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()));
             }
         }
-        self.seats.take().ok_or_else(|| {
-            let error = WireError::ServerFull(self.seats.limit());
-            self.counters.error(&error.to_string());
-            refused(StatusCode::SERVICE_UNAVAILABLE, &error)
-        })
+        Ok(())
+    }
+
+    /// The refusal of a server that has no seat left.
+    fn full(&self) -> Box<Response> {
+        let error = WireError::ServerFull(self.seats.limit());
+        self.counters.error(&error.to_string());
+        refused(StatusCode::SERVICE_UNAVAILABLE, &error)
     }
 }
 

@@ -24,6 +24,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
                 .layer(DefaultBodyLimit::max(batch::MESSAGES * config.limits.max_message_size_bytes)),
         )
         .route("/api/ws/broadcast/{kind}", post(broadcast::shortcut))
+        .route("/api/ws/messages/{message_id}", get(messages::one))
         .route("/api/ws/messages/{message_id}/receipts", get(messages::receipts))
         // Used by operators.
         .route("/api/ws/stats", get(stats::read))

@@ -167,6 +167,11 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
     if query.protocol.is_none() {
         return if text.contains("EIO=") { refusal(5) } else { refusal(0) };
     }
+    if query.sid.is_none()
+        && let Err(refusal) = doors.take_turn(request.headers(), peer).await
+    {
+        return *refusal;
+    }
     match query.transport {
         Some("websocket") if is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
         Some("polling") => {

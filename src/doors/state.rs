@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Plane};
 use crate::delivery::Directory;
 use crate::hub::Hub;
-use crate::limits::{OrganizationSeats, Seats};
+use crate::limits::{OrganizationSeats, Pace, Seats};
 use crate::session::Sessions;
 use crate::stats::Counters;
 
@@ -51,6 +51,8 @@ pub struct Doors {
     /// socketioxide.
     pub engine: Engine,
     pub(super) polling: PollingSessions,
+    /// Who comes when many come at once.
+    pub(super) pace: Pace,
     /// Calls of the HTTP API that may be repeated.
     pub(super) calls: Calls,
     stopping: CancellationToken,
@@ -75,6 +77,7 @@ impl Doors {
             origins: Origins::new(&config.server.cors_origins),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),
+            pace: Pace::new(config.limits.max_connects_per_second, config.limits.max_connections_total),
             calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms)),
             stopping: CancellationToken::new(),
             config,

@@ -56,8 +56,9 @@ impl Hub {
         self.notes.add(|| Fact::Acknowledged { ack_id, socket, at_ms });
     }
 
-    /// An entry was sent to these sockets, and waits for users who had none; only the sequencer of its shard says so.
-    pub(super) fn sent(&self, entry: &Entry, mut sockets: Vec<(PublicId, Option<Id>)>) {
+    /// An entry was sent to these sockets, and waits for users who had none, whose number it tells; only the sequencer of
+    /// its shard says so.
+    pub(super) fn sent(&self, entry: &Entry, mut sockets: Vec<(PublicId, Option<Id>)>) -> usize {
         let draft = &entry.draft;
         let absent = self.absent_from(entry, &sockets);
         if draft.ack.is_none() {
@@ -71,7 +72,7 @@ impl Hub {
             receipt.sent(offset, &sockets, &absent);
         }
         let until_ms = draft.published_at_ms.saturating_add(self.offline.ttl_ms);
-        if let (Some(scope), true) = (draft.audience.scope(), self.offline.enabled) {
+        if let (Some(scope), true) = (draft.audience.scope(), self.offline.keeps(entry)) {
             let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
             for user in reached.chain(&absent) {
                 // An acknowledgement can be faster than this.
@@ -80,8 +81,9 @@ impl Hub {
                 }
             }
         }
-        if ack_id.is_none() && absent.is_empty() {
-            return;
+        let offline = absent.len();
+        if ack_id.is_none() && offline == 0 {
+            return 0;
         }
         self.notes.add(|| Fact::Sent {
             message_id: draft.message_id.clone(),
@@ -94,6 +96,7 @@ impl Hub {
             absent,
             escalates: self.escalation.concerns(draft),
         });
+        offline
     }
 
     /// Sends a socket an entry that its user missed: a receipt knows of the socket before it can acknowledge.

@@ -10,6 +10,7 @@ mod acks;
 mod escalation;
 mod freshness;
 mod history;
+mod messages;
 mod notes;
 mod offline;
 mod publication;

@@ -54,6 +54,11 @@ impl Offline {
         }
     }
 
+    /// Whether an entry waits for who is not there.
+    pub(super) fn keeps(&self, entry: &Entry) -> bool {
+        self.enabled && entry.is_kept()
+    }
+
     /// While this is held nobody of a shard comes or goes.
     pub(super) fn gate(&self, shard: usize) -> MutexGuard<'_, ()> {
         self.gates[shard].lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,7 +74,7 @@ impl Hub {
     /// The users an entry is for whom it did not reach on any of these sockets.
     pub(super) fn absent_from(&self, entry: &Entry, reached: &[(PublicId, Option<Id>)]) -> Vec<Id> {
         let draft = &entry.draft;
-        let Some(scope) = draft.audience.scope().filter(|_| self.offline.enabled) else { return Vec::new() };
+        let Some(scope) = draft.audience.scope().filter(|_| self.offline.keeps(entry)) else { return Vec::new() };
         let mut users: Vec<Id> = named_users(draft).collect();
         if draft.ack.is_some() {
             users.extend(self.offline.absent.reached_by(&scope.organization, draft, &self.catalogue));

@@ -25,6 +25,8 @@ pub struct Publication {
     pub priority: Option<Priority>,
     /// Time to acknowledge in milliseconds, if acknowledgement is required.
     pub ack_timeout_ms: Option<u64>,
+    /// Whether the publisher asks why it reached whom.
+    pub explains: bool,
 }
 
 /// Who a publication is for.
@@ -53,6 +55,7 @@ impl Publication {
             target: Target { scope, ..Target::default() },
             priority: None,
             ack_timeout_ms: None,
+            explains: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl Publication {
             priority,
             ack: self.ack_timeout_ms.map(|timeout| (ack_id, timeout)),
             payload: self.payload,
+            explains: self.explains,
             facts,
             published_at_ms: now_ms(),
             started: Instant::now(),

@@ -20,7 +20,7 @@ use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Appended, Audience, Draft, Entry, JournalError, Log, Position};
+use crate::log::{Appended, Audience, Draft, Entry, Explanation, JournalError, Log, Position};
 use crate::rooms::Id;
 use crate::stats::Counters;
 use crate::wire::{WireError, now_ms};
@@ -91,6 +91,8 @@ pub struct Published {
     pub recipients: usize,
     /// When it was published, in milliseconds since the epoch.
     pub sent_at_ms: i64,
+    /// Why to those, if that was asked for.
+    pub explanation: Option<Explanation>,
 }
 
 impl Hub {
@@ -177,14 +179,18 @@ impl Hub {
         } else {
             self.when_durable(appended).await?;
         }
-        let mut recipients = 0;
+        let (mut recipients, mut explanation) = (0, None::<Explanation>);
         for reported in reported {
-            recipients += reported.await.map_err(|_| WireError::Stopping)?;
+            let report = reported.await.map_err(|_| WireError::Stopping)?;
+            recipients += report.recipients;
+            if let Some(more) = report.explanation {
+                explanation.get_or_insert_default().add(more);
+            }
         }
         if for_users {
             self.notes.written().await;
         }
-        Ok(Published { message_id, position, recipients, sent_at_ms })
+        Ok(Published { message_id, position, recipients, sent_at_ms, explanation })
     }
 
     /// Has an entry delivered as soon as it is durable, whether or not the publisher still waits.

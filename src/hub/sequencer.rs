@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::acks::concerns_users;
 use super::publish::Hub;
 use crate::delivery::deliver;
-use crate::log::{Audience, Entry};
+use crate::log::{Audience, Entry, Explanation, Report};
 
 /// Entries taken from the log at a time.
 const PAGE: usize = 256;
@@ -102,9 +102,7 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     let for_users = concerns_users(draft);
     let gate = for_users.then(|| hub.offline.gate(shard));
     let mut delivered = deliver(&hub.directory, entry, hub.next_delivery(), for_users, mine);
-    if for_users {
-        hub.sent(entry, std::mem::take(&mut delivered.reached));
-    }
+    let offline = if for_users { hub.sent(entry, std::mem::take(&mut delivered.reached)) } else { 0 };
     drop(gate);
     hub.counters.delivered(delivered.recipients);
     // An entry for everyone is in every shard; it is one message all the same.
@@ -120,5 +118,6 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
             "broadcast"
         );
     }
-    entry.report(delivered.recipients);
+    let explanation = delivered.explanation.map(|explanation| Explanation { offline, ..explanation });
+    entry.report(Report { recipients: delivered.recipients, explanation });
 }

@@ -4,7 +4,9 @@
 //! decided by who asked. A seat frees itself when it is dropped.
 
 mod bucket;
+mod pace;
 mod seats;
 
 pub use bucket::{Bucket, Rate};
+pub use pace::Pace;
 pub use seats::{OrganizationSeats, Seat, Seats};

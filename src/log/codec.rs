@@ -109,6 +109,7 @@ pub(super) fn read(record: &[u8], catalogue: &Catalogue) -> Option<Draft> {
         ack: head.ack,
         facts: Facts::read(payload.get()),
         payload,
+        explains: false,
         published_at_ms: head.at,
         started: Instant::now(),
     })
@@ -137,6 +138,7 @@ mod tests {
             ack: Some((1 << 41, 5_000)),
             facts: Facts::read(payload.get()),
             payload,
+            explains: false,
             published_at_ms: 1_700_000_000_000,
             started: Instant::now(),
         }

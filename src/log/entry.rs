@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{SetOnce, oneshot};
 
 use super::position::Position;
+use super::report::Report;
 use crate::events::{ChannelMask, EventSpec, Facts, Priority};
 use crate::rooms::{Id, Scope};
 
@@ -68,6 +69,8 @@ pub struct Draft {
     pub payload: Box<RawValue>,
     /// What filters look at.
     pub facts: Facts,
+    /// Whether its publisher asks why it reached whom.
+    pub explains: bool,
     /// When it was published, in milliseconds since the epoch.
     pub published_at_ms: i64,
     /// The same moment on the monotonic clock.
@@ -81,7 +84,7 @@ pub struct Entry {
     pub position: Position,
     /// What it is.
     pub draft: Draft,
-    report: Mutex<Option<oneshot::Sender<usize>>>,
+    report: Mutex<Option<oneshot::Sender<Report>>>,
     prepared: Mutex<Vec<Prepared>>,
     ready: SetOnce<()>,
     /// Whether it could not be stored after all, so that nobody gets it.
@@ -119,7 +122,7 @@ impl Prepared {
 
 impl Entry {
     /// An entry whose delivery is reported to `report`.
-    pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<usize>) -> Self {
+    pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<Report>) -> Self {
         Self {
             position,
             draft,
@@ -190,10 +193,10 @@ impl Entry {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever published the entry how many sockets it was handed to.
-    pub fn report(&self, recipients: usize) {
+    /// Tells whoever published the entry what came of it.
+    pub fn report(&self, what: Report) {
         if let Some(report) = self.report.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            report.send(recipients).ok();
+            report.send(what).ok();
         }
     }
 }

@@ -13,6 +13,7 @@ use super::codec;
 use super::entry::{Draft, Entry};
 use super::journal::{Journal, JournalError, JournalSettings};
 use super::position::Position;
+use super::report::Report;
 use crate::config::{self, LogStore};
 use crate::events::Catalogue;
 use crate::rooms::Id;
@@ -125,7 +126,7 @@ impl Log {
         &self,
         shards: Range<usize>,
         draft: Draft,
-        reports: Vec<oneshot::Sender<usize>>,
+        reports: Vec<oneshot::Sender<Report>>,
     ) -> Result<Appended, JournalError> {
         let appended = {
             let mut rings: Vec<_> = shards.clone().map(|shard| self.shards[shard].lock()).collect();
@@ -391,6 +392,7 @@ mod tests {
             ack: None,
             payload: RawValue::from_string(payload.into()).expect("JSON"),
             facts: Facts::default(),
+            explains: false,
             published_at_ms: 0,
             started: std::time::Instant::now(),
         }

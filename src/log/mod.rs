@@ -9,8 +9,10 @@ mod entry;
 mod journal;
 mod log;
 mod position;
+mod report;
 
 pub use entry::{Audience, Draft, Entry, Prepared, Targets};
 pub use journal::{Durability, Journal, JournalError, JournalSettings};
 pub use log::{Appended, Batch, Log};
 pub use position::{Named, Position};
+pub use report::{Explanation, Report};

@@ -16,6 +16,7 @@ mod batch;
 mod cli;
 mod delivery;
 mod escalation;
+mod explain;
 mod filters;
 mod forms;
 mod freshness;

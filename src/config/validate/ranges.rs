@@ -58,6 +58,7 @@ const RANGES: &[Range] = &[
     between(1_000, DAY_MS, "limits.room_cleanup_interval_ms", |c| c.limits.room_cleanup_interval_ms),
     at_least(1, "limits.max_queued_events", |c| c.limits.max_queued_events as u64),
     at_least(1, "limits.max_subscriptions_per_socket", |c| c.limits.max_subscriptions_per_socket as u64),
+    between(0, 1_000_000, "limits.max_connects_per_second", |c| c.limits.max_connects_per_second.into()),
     at_least(1, "limits.max_namespaces_per_connection", |c| c.limits.max_namespaces_per_connection as u64),
     between(1, DAY_MS, "limits.connect_timeout_ms", |c| c.limits.connect_timeout_ms),
     between(0, 30 * DAY_MS, "limits.idle_timeout_ms", |c| c.limits.idle_timeout_ms),

@@ -21,7 +21,7 @@ use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
-use crate::log::{Audience, Draft};
+use crate::log::{Audience, Draft, Explanation};
 use crate::rooms::{RoomName, ScopeFields};
 use crate::wire::{WireError, iso, nested_object};
 
@@ -70,6 +70,7 @@ impl Body {
             },
             priority: self.priority,
             ack_timeout_ms: requires_ack.then(|| timeout.clamp(1, config.api.max_ack_timeout_ms)),
+            explains: options.explain,
         })
     }
 }
@@ -93,12 +94,13 @@ struct TargetFields {
     except_socket_ids: Vec<String>,
 }
 
-/// `?wait=ack&ack_timeout_ms=`.
+/// `?wait=ack&ack_timeout_ms=&explain=true`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::doors) struct Options {
     wait: Option<String>,
     ack_timeout_ms: Option<u64>,
+    explain: bool,
 }
 
 /// `POST /broadcast`: any event, to any target.
@@ -148,6 +150,7 @@ pub(in crate::doors) async fn shortcut(
         family => format!("{family}:update"),
     };
     let mut publication = Publication::new(&event, payload, ScopeFields::default());
+    publication.explains = options.explain;
     if options.waits() {
         let timeout = options.ack_timeout_ms.unwrap_or(doors.config.api.ack_timeout_ms);
         publication.ack_timeout_ms = Some(timeout.clamp(1, doors.config.api.max_ack_timeout_ms));
@@ -187,6 +190,9 @@ pub(super) async fn publish(
     repeat: Option<Repeat>,
     message: &'static str,
 ) -> Result<Json<Value>, ApiError> {
+    if options.explain {
+        caller.require(Right::Read)?;
+    }
     if let Some(repeat) = &repeat {
         idempotency::check(&repeat.key)?;
     }
@@ -217,6 +223,9 @@ async fn publish_now(doors: Arc<Doors>, draft: Draft, waits: bool, message: &'st
         "sent_at": iso(published.sent_at_ms),
         "message": message,
     });
+    if let Some(explanation) = &published.explanation {
+        answer["explanation"] = explained(explanation, published.recipients);
+    }
     if let (true, Some(timeout)) = (waits, timeout)
         && let Some(progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
     {
@@ -224,6 +233,20 @@ async fn publish_now(doors: Arc<Doors>, draft: Draft, waits: bool, message: &'st
         answer["pending"] = json!(progress.pending);
     }
     Ok(answer)
+}
+
+/// `{rooms[{namespace, room, sockets}], nodes[{node, sockets}], filtered, excepted, conflated, dropped, offline}`.
+fn explained(explanation: &Explanation, recipients: usize) -> Value {
+    let room = |((namespace, room), sockets): (&(String, String), &usize)| json!({ "namespace": namespace, "room": room, "sockets": sockets });
+    json!({
+        "rooms": explanation.rooms.iter().map(room).collect::<Vec<_>>(),
+        "nodes": [{ "node": "local", "sockets": recipients }],
+        "filtered": explanation.filtered.len(),
+        "excepted": explanation.excepted.len(),
+        "conflated": explanation.conflated,
+        "dropped": explanation.dropped,
+        "offline": explanation.offline,
+    })
 }
 
 /// Everything a publication names must belong to the caller.

@@ -134,6 +134,7 @@ mod tests {
                 priority: Priority::Medium,
                 ack: None,
                 payload,
+                explains: false,
                 facts: Facts::default(),
                 published_at_ms: at,
                 started: Instant::now(),

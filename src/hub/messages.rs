@@ -1,0 +1,50 @@
+//! Messages by their ids, which begin with the time they were published at.
+
+use std::sync::Arc;
+
+use super::publish::Hub;
+use crate::log::Entry;
+
+/// How far the time in an id and the order of the log may be apart, in milliseconds.
+const SLACK_MS: i64 = 5_000;
+
+/// Entries read at a time.
+const PAGE: usize = 500;
+
+impl Hub {
+    /// The message with this id, if the log still has it; it reads from the disk, so it is for a thread that may wait.
+    pub fn message(&self, id: &str) -> Option<Arc<Entry>> {
+        let at_ms = id.strip_prefix("msg_")?.split('_').next()?.parse().ok()?;
+        (0..self.log.shards()).find_map(|shard| self.message_in(shard, id, at_ms))
+    }
+
+    fn message_in(&self, shard: usize, id: &str, at_ms: i64) -> Option<Arc<Entry>> {
+        let mut after = self.last_before(shard, at_ms - SLACK_MS);
+        loop {
+            let page = self.log.since(shard, after, PAGE).entries;
+            after = page.last()?.position.offset;
+            for entry in page {
+                if entry.draft.message_id == id {
+                    return (!entry.is_void()).then_some(entry);
+                }
+                if entry.draft.published_at_ms > at_ms + SLACK_MS {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// An offset before which everything was published before a time.
+    fn last_before(&self, shard: usize, at_ms: i64) -> u64 {
+        let (mut low, mut high) = (0, self.log.head(shard).offset);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let next = self.log.since(shard, middle, 1).entries.pop();
+            match next.filter(|entry| entry.draft.published_at_ms < at_ms) {
+                Some(entry) => low = entry.position.offset,
+                None => high = middle,
+            }
+        }
+        low
+    }
+}
