@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, IsTerminal};
 
 use anyhow::{Context, anyhow};
+use listenfd::ListenFd;
 use tiercast::config::{self, Config, Logging, LoggingFormat};
 use tiercast::server::Server;
 use tokio::net::TcpListener;
@@ -96,7 +97,15 @@ fn install_logging(logging: &Logging) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The socket that whoever started the process has handed over, as systemd does, or one of its own. With one that is
+/// handed over, clients that come while a server is replaced by the next wait for that.
 async fn bind(config: &Config) -> Result<TcpListener, Failure> {
+    let handed_over =
+        ListenFd::from_env().take_tcp_listener(0).context("the socket in LISTEN_FDS is none to listen on")?;
+    if let Some(listener) = handed_over {
+        listener.set_nonblocking(true).context("the socket in LISTEN_FDS cannot be used")?;
+        return Ok(TcpListener::from_std(listener).context("the socket in LISTEN_FDS cannot be used")?);
+    }
     let (host, port) = (config.server.host.as_str(), config.server.port);
     TcpListener::bind((host, port)).await.map_err(|error| {
         let advice = match error.kind() {

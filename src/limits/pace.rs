@@ -66,7 +66,10 @@ mod tests {
             (0..count).map(|_| pace.due(now).map(|due| due.saturating_duration_since(now).as_millis())).collect()
         };
         assert_eq!(waits(26, now), vec![Some(0); 26]);
-        assert_eq!(waits(6, now), [10, 20, 30, 40, 50, 60].map(Some)[..5].iter().copied().chain([None]).collect::<Vec<_>>());
+        assert_eq!(
+            waits(6, now),
+            [10, 20, 30, 40, 50, 60].map(Some)[..5].iter().copied().chain([None]).collect::<Vec<_>>()
+        );
         assert_eq!(waits(2, now + Duration::from_millis(20)), [Some(40), Some(50)]);
     }
 

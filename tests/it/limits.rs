@@ -1,6 +1,6 @@
 //! What a client may use, what it is told beyond that, and that a seat comes back on every path.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tiercast::server::Census;
@@ -26,6 +26,20 @@ async fn a_full_server_refuses_the_handshake() {
     }
     drop(first);
     eventually("there is room again", async || server.try_connect(ConnectOptions::named()).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn when_many_come_at_once_each_waits_for_its_turn_and_none_is_refused() {
+    let server = TestServer::start(|config| config.limits.max_connects_per_second = 40).await;
+    let begun = Instant::now();
+    let coming = (0..50).map(|n| {
+        let transport = if n % 2 == 0 { Transport::WebSocket } else { Transport::Upgrade };
+        server.try_connect(ConnectOptions::named().transport(transport))
+    });
+    let clients = futures_util::future::join_all(coming).await;
+    assert!(clients.iter().all(Result::is_ok));
+    // All but those that have a turn at once, which are a quarter of a second's and one.
+    assert!(begun.elapsed() >= Duration::from_secs(38) / 40, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -136,7 +138,28 @@ fn command(folder: &Path) -> Command {
 impl Process {
     /// Starts it and waits until it listens.
     fn start(folder: &Path) -> Self {
-        let mut child = command(folder).spawn().expect("the binary runs");
+        Self::spawn(&mut command(folder))
+    }
+
+    /// The same with a socket that is handed over to it.
+    fn start_on(folder: &Path, listener: &TcpListener) -> Self {
+        let command = command(folder);
+        let mut shell = Command::new("sh");
+        // The number of the process is known only to itself.
+        shell.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 0</dev/null", "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let handed_over = OwnedFd::from(listener.try_clone().expect("another handle"));
+        Self::spawn(shell.stdin(handed_over).stdout(Stdio::null()).stderr(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
         let mut told = String::new();
         let url = loop {
@@ -149,6 +172,12 @@ impl Process {
         // A pipe that is full would stop it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, url }
+    }
+
+    /// Tells it to stop and waits until it has.
+    fn stop(mut self) {
+        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().expect("a signal");
+        assert!(stopped.success() && self.child.wait().expect("it ends").success());
     }
 
     fn kill(mut self) {
@@ -204,6 +233,30 @@ async fn nothing_that_was_answered_is_missing_when_the_process_is_killed_again_a
     let missing: Vec<_> = answered.difference(&stored).collect();
     assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), answered.len());
     assert!(answered.len() > ROUNDS as usize, "{} were answered", answered.len());
+}
+
+#[tokio::test]
+async fn a_client_that_comes_between_two_processes_waits_on_a_socket_that_is_handed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let first = Process::start_on(folder.path(), &listener);
+    assert_eq!(first.url, format!("http://{address}"), "it listens on what it was handed");
+    let client = Client::connect(address, ConnectOptions::named()).await.expect("it is let in");
+    let client = client.authenticate("org-1").await;
+    let (pid, id) = (client.connected["pid"].clone(), client.socket_id.clone());
+    tokio::task::spawn_blocking(|| first.stop()).await.expect("it stops");
+    drop(client);
+    let options = ConnectOptions::named().auth(json!({ "pid": pid }));
+    let call = Call::get(&format!("http://{address}/api/ws/health"));
+    let folder = folder.path().to_owned();
+    let next = tokio::task::spawn_blocking(move || Process::start_on(&folder, &listener));
+    let (client, reply, second) = tokio::join!(Client::connect(address, options), call.send(), next);
+    let (mut client, second) = (client.expect("it is let in at the first attempt"), second.expect("it starts"));
+    assert_eq!(client.next_named("connected").await.payload()["recovered"], true);
+    assert_eq!(client.socket_id, id);
+    assert_eq!(reply.expect("an answer").status, 200);
+    second.kill();
 }
 
 #[tokio::test]
