@@ -72,7 +72,7 @@ impl Doors {
         plane: Arc<Plane>,
         engine: Engine,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
             origins: Origins::new(&config.server.cors_origins),
             seats: Seats::new(config.limits.max_connections_total),
@@ -89,7 +89,16 @@ impl Doors {
             counters,
             plane,
             engine,
-        })
+        });
+        let reading = doors.clone();
+        doors.plane.spawn(async move {
+            let calls = reading.clone();
+            if tokio::task::spawn_blocking(move || calls.calls.load(&calls.hub)).await.is_err() {
+                tracing::error!("calls that an earlier process has answered may be done again");
+            }
+            reading.calls.set_loaded();
+        });
+        doors
     }
 
     /// From now on nobody new is let in.

@@ -1,4 +1,4 @@
-//! Messages by their ids, which begin with the time they were published at.
+//! Messages by the time they were published at, with which their ids begin.
 
 use std::sync::Arc;
 
@@ -16,6 +16,22 @@ impl Hub {
     pub fn message(&self, id: &str) -> Option<Arc<Entry>> {
         let at_ms = id.strip_prefix("msg_")?.split('_').next()?.parse().ok()?;
         (0..self.log.shards()).find_map(|shard| self.message_in(shard, id, at_ms))
+    }
+
+    /// What was published since a time by calls that may be repeated; for a thread that may wait.
+    pub fn repeatable_since(&self, at_ms: i64) -> Vec<Arc<Entry>> {
+        let mut found = Vec::new();
+        for shard in 0..self.log.shards() {
+            let mut after = self.last_before(shard, at_ms);
+            loop {
+                let page = self.log.since(shard, after, PAGE).entries;
+                let Some(last) = page.last() else { break };
+                after = last.position.offset;
+                let repeatable = |entry: &Arc<Entry>| entry.draft.call.is_some() && !entry.is_void();
+                found.extend(page.into_iter().filter(repeatable));
+            }
+        }
+        found
     }
 
     fn message_in(&self, shard: usize, id: &str, at_ms: i64) -> Option<Arc<Entry>> {

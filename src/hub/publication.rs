@@ -78,6 +78,7 @@ impl Publication {
             ack: self.ack_timeout_ms.map(|timeout| (ack_id, timeout)),
             payload: self.payload,
             explains: self.explains,
+            call: None,
             facts,
             published_at_ms: now_ms(),
             started: Instant::now(),

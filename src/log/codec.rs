@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::entry::{Audience, Draft, Targets};
+use super::entry::{Audience, Call, Draft, Targets};
 use crate::events::{Catalogue, ChannelMask, Facts, Priority};
 use crate::rooms::{Id, Scope, ScopeFields};
 
@@ -26,7 +26,39 @@ struct Written<'a> {
     priority: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     ack: Option<(u64, u64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<SavedCall>,
     at: i64,
+}
+
+/// A call as text.
+#[derive(Serialize, Deserialize)]
+struct SavedCall {
+    /// In hexadecimal.
+    id: String,
+    /// Likewise.
+    asked: String,
+    message: String,
+}
+
+impl SavedCall {
+    fn of(call: &Call) -> Self {
+        Self { id: digits(&call.id), asked: digits(&call.asked), message: call.message.clone() }
+    }
+
+    fn read(self) -> Option<Call> {
+        Some(Call { id: hash(&self.id)?, asked: hash(&self.asked)?, message: self.message })
+    }
+}
+
+fn digits(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash(digits: &str) -> Option<[u8; 32]> {
+    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
+    let bytes: Vec<u8> = (0..32).map(byte).collect::<Option<_>>()?;
+    bytes.try_into().ok()
 }
 
 #[derive(Serialize)]
@@ -50,6 +82,8 @@ struct Head {
     priority: Priority,
     #[serde(default)]
     ack: Option<(u64, u64)>,
+    #[serde(default)]
+    call: Option<SavedCall>,
     at: i64,
 }
 
@@ -79,6 +113,7 @@ pub(super) fn head(draft: &Draft, catalogue: &Catalogue) -> Vec<u8> {
         except: &draft.except,
         priority: draft.priority.as_str(),
         ack: draft.ack,
+        call: draft.call.as_ref().map(SavedCall::of),
         at: draft.published_at_ms,
     };
     let mut head = vec![0; 4];
@@ -110,6 +145,7 @@ pub(super) fn read(record: &[u8], catalogue: &Catalogue) -> Option<Draft> {
         facts: Facts::read(payload.get()),
         payload,
         explains: false,
+        call: head.call.and_then(SavedCall::read),
         published_at_ms: head.at,
         started: Instant::now(),
     })
@@ -139,6 +175,7 @@ mod tests {
             facts: Facts::read(payload.get()),
             payload,
             explains: false,
+            call: Some(Call { id: [7; 32], asked: [255; 32], message: "done".into() }),
             published_at_ms: 1_700_000_000_000,
             started: Instant::now(),
         }
@@ -167,6 +204,7 @@ mod tests {
             );
             assert_eq!((&read.except, read.priority, read.ack), (&written.except, written.priority, written.ack));
             assert_eq!(read.payload.get(), written.payload.get());
+            assert_eq!(read.call, written.call);
             assert_eq!(read.published_at_ms, written.published_at_ms);
         }
     }

@@ -48,6 +48,17 @@ impl Audience {
     }
 }
 
+/// A call that may be repeated, and is to be done once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// What tells calls apart, as a hash.
+    pub id: [u8; 32],
+    /// What was asked for, as a hash.
+    pub asked: [u8; 32],
+    /// What it is answered with.
+    pub message: String,
+}
+
 /// An entry before it has an offset.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -71,6 +82,8 @@ pub struct Draft {
     pub facts: Facts,
     /// Whether its publisher asks why it reached whom.
     pub explains: bool,
+    /// The call it came with, if that may be repeated.
+    pub call: Option<Call>,
     /// When it was published, in milliseconds since the epoch.
     pub published_at_ms: i64,
     /// The same moment on the monotonic clock.

@@ -393,6 +393,7 @@ mod tests {
             payload: RawValue::from_string(payload.into()).expect("JSON"),
             facts: Facts::default(),
             explains: false,
+            call: None,
             published_at_ms: 0,
             started: std::time::Instant::now(),
         }

@@ -11,7 +11,7 @@ mod log;
 mod position;
 mod report;
 
-pub use entry::{Audience, Draft, Entry, Prepared, Targets};
+pub use entry::{Audience, Call, Draft, Entry, Prepared, Targets};
 pub use journal::{Durability, Journal, JournalError, JournalSettings};
 pub use log::{Appended, Batch, Log};
 pub use position::{Named, Position};

@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tiercast::config::Right;
+use tiercast::config::{LogStore, Right};
 
-use crate::kit::{Reply, TestServer, key};
+use crate::kit::{Reply, TestServer, copy, key};
 
 fn body(organization: &str, n: u64) -> Value {
     json!({ "event": "kpi:update", "data": { "n": n }, "target": { "organization_id": organization } })
@@ -109,4 +109,42 @@ async fn a_key_is_forgotten_after_its_window() {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     let second = post(&server, "/broadcast", "k", &body("org-1", 1)).await.json();
     assert_ne!(first["message_id"], second["message_id"]);
+}
+
+#[tokio::test]
+async fn the_next_process_knows_what_was_done_also_after_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |name: &str, window_ms: u64| {
+        let path = folder.path().join(name).to_str().expect("a path of ours").to_owned();
+        TestServer::start(move |config| {
+            config.log.store = LogStore::Disk;
+            config.log.path = path;
+            config.api.idempotency_window_ms = window_ms;
+        })
+    };
+    let mut server = start("data", 60_000).await;
+    let first = post(&server, "/broadcast", "k", &body("org-1", 1)).await.json();
+    let shortcut = post(&server, "/broadcast/kpi", "s", &json!({ "organization_id": "org-1" })).await.json();
+    post(&server, "/broadcast", "everyone", &json!({ "event": "system:broadcast", "data": {} })).await;
+    copy(&folder.path().join("data"), &folder.path().join("crashed"));
+    server.stop().await;
+    drop(server);
+    for name in ["data", "crashed"] {
+        let server = start(name, 60_000).await;
+        let mut agent = server.agent("org-1").await;
+        let again = post(&server, "/broadcast", "k", &body("org-1", 1)).await.json();
+        for field in ["success", "message_id", "position", "sent_at", "message"] {
+            assert_eq!(again[field], first[field], "{field} in {name}");
+        }
+        let again = post(&server, "/broadcast/kpi", "s", &json!({ "organization_id": "org-1" })).await.json();
+        assert_eq!((&again["message_id"], &again["message"]), (&shortcut["message_id"], &shortcut["message"]));
+        post(&server, "/broadcast", "everyone", &json!({ "event": "system:broadcast", "data": {} })).await;
+        assert_eq!(post(&server, "/broadcast", "k", &body("org-1", 2)).await.status, 409);
+        agent.expect_silence(&server).await;
+        agent.disconnect().await;
+        server.finish().await;
+    }
+    let server = start("data", 1).await;
+    let later = post(&server, "/broadcast", "k", &body("org-1", 1)).await.json();
+    assert_ne!(later["message_id"], first["message_id"], "its time is over");
 }

@@ -1,34 +1,18 @@
 //! Users without a connection: what waits for them, when they are told, and what a session is given back.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiercast::config::{Config, LogStore};
 
-use crate::kit::{Client, ConnectOptions, Event, TestServer, Transport, eventually};
+use crate::kit::{Client, ConnectOptions, Event, TestServer, Transport, copy, eventually};
 
 fn on_disk(folder: &TempDir, name: &str) -> impl Fn(&mut Config) {
     let path = folder.path().join(name).to_str().expect("a path of ours").to_owned();
     move |config| {
         config.log.store = LogStore::Disk;
         config.log.path = path.clone();
-    }
-}
-
-/// The folder as it is at this moment, which is what a crash would leave.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let to = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).expect("a copy");
-        }
     }
 }
 

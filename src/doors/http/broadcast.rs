@@ -21,7 +21,7 @@ use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
-use crate::log::{Audience, Draft, Explanation};
+use crate::log::{Audience, Call, Draft, Explanation};
 use crate::rooms::{RoomName, ScopeFields};
 use crate::wire::{WireError, iso, nested_object};
 
@@ -196,14 +196,17 @@ pub(super) async fn publish(
     if let Some(repeat) = &repeat {
         idempotency::check(&repeat.key)?;
     }
-    let draft = doors.hub.draft(publication)?;
+    let mut draft = doors.hub.draft(publication)?;
     authorize(doors, caller, &draft)?;
-    let organization = draft.audience.scope().map(|scope| scope.organization.clone());
-    let publishing = publish_now(doors.clone(), draft, options.waits(), message);
-    let Some(Repeat { key, asked }) = repeat else { return publishing.await.map(Json) };
-    let organization = organization.as_ref().map_or("", |id| id.as_str());
+    let Some(Repeat { key, asked }) = repeat else {
+        return publish_now(doors.clone(), draft, options.waits(), message).await.map(Json);
+    };
+    let organization = draft.audience.scope().map_or("", |scope| scope.organization.as_str());
     let id = hash(&[caller.name().as_bytes(), organization.as_bytes(), key.as_bytes()]);
+    draft.call = Some(Call { id, asked, message: message.to_owned() });
+    doors.calls.loaded().await;
     let answer = doors.calls.answer_to(id, asked)?;
+    let publishing = publish_now(doors.clone(), draft, options.waits(), message);
     let (tell, told) = oneshot::channel();
     // A caller that gives up must not undo what its next attempt is to be told.
     doors.plane.spawn(async move {

@@ -5,11 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, SetOnce};
 
 use super::error::ApiError;
+use crate::hub::Hub;
+use crate::wire::{iso, now_ms};
 
 /// Calls that are remembered; the oldest go first.
 const MOST: usize = 100_000;
@@ -25,6 +27,8 @@ type Id = [u8; 32];
 pub(in crate::doors) struct Calls {
     window: Duration,
     book: Mutex<Book>,
+    /// Whether the calls of earlier processes are known.
+    loaded: SetOnce<()>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +71,40 @@ pub(super) fn hash(parts: &[&[u8]]) -> Id {
 impl Calls {
     /// Calls that are remembered for so long.
     pub(in crate::doors) fn new(window: Duration) -> Self {
-        Self { window, book: Mutex::default() }
+        Self { window, book: Mutex::default(), loaded: SetOnce::new() }
+    }
+
+    /// Takes over the calls of earlier processes, as far as the log tells; for a thread that may wait.
+    pub(in crate::doors) fn load(&self, hub: &Hub) {
+        let since = now_ms() - i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
+        for entry in hub.repeatable_since(since) {
+            let Some(call) = &entry.draft.call else { continue };
+            let age = Duration::from_millis((now_ms() - entry.draft.published_at_ms).try_into().unwrap_or_default());
+            let Some(at) = Instant::now().checked_sub(age) else { continue };
+            // How many sockets it reached nobody knows any more.
+            let answer = json!({
+                "success": true,
+                "message_id": entry.draft.message_id,
+                "position": entry.position.to_string(),
+                "sent_at": iso(entry.draft.published_at_ms),
+                "message": call.message,
+            });
+            let answer = Arc::new(OnceCell::new_with(Some(answer)));
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            if book.calls.insert(call.id, Call { since: at, body: call.asked, answer }).is_none() {
+                book.order.push_back((at, call.id));
+            }
+        }
+    }
+
+    /// Says that whatever can be known of earlier processes is known.
+    pub(in crate::doors) fn set_loaded(&self) {
+        self.loaded.set(()).ok();
+    }
+
+    /// Waits until the calls of earlier processes are known.
+    pub(super) async fn loaded(&self) {
+        self.loaded.wait().await;
     }
 
     /// Where the answer to a call is, or will be; a call that fails leaves it empty for the next one.

@@ -135,6 +135,7 @@ mod tests {
                 ack: None,
                 payload,
                 explains: false,
+                call: None,
                 facts: Facts::default(),
                 published_at_ms: at,
                 started: Instant::now(),

@@ -14,7 +14,7 @@ mod server;
 mod shape;
 mod wire;
 
-use std::{sync::OnceLock, time::Duration};
+use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 pub use call::{Call, Reply};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
@@ -39,6 +39,20 @@ pub fn clients() -> &'static tokio::runtime::Runtime {
             .build()
             .expect("a runtime for clients")
     })
+}
+
+/// A copy of a folder as it is at this moment, which is what a crash would leave.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("a copy");
+        }
+    }
 }
 
 /// Asks again and again, since not everything a server does is announced by an event.
