@@ -92,9 +92,9 @@ impl Sessions {
         let (admission, record, journal, first) = match recovered {
             Some(Recovered { pid, record, read, missed, owed }) => {
                 let admission = Admission { id: record.id.clone(), pid: Some(pid) };
-                (admission, Some(record), Journal::after(read), First { missed: Some(missed), owed })
+                (admission, Some(record), Journal::after(read), Some(Box::new(First { missed: Some(missed), owed })))
             }
-            None => (fresh(), None, Journal::default(), First::default()),
+            None => (fresh(), None, Journal::default(), None),
         };
         connection.enter(namespace, admission.clone(), journal);
         let pid = admission.pid.clone();

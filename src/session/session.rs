@@ -28,7 +28,7 @@ pub(super) struct Session {
     /// The secret by which its client can take it up again.
     pid: Option<Pid>,
     /// What its client is told when it is let in.
-    first: Mutex<First>,
+    first: Mutex<Option<Box<First>>>,
     /// Whether its client has taken it up again on another connection.
     pub(super) taken_over: AtomicBool,
     pub(super) queue: Queue,
@@ -66,7 +66,7 @@ impl Session {
         recipient: Arc<Recipient>,
         scope: Option<Scope>,
         pid: Option<Pid>,
-        first: First,
+        first: Option<Box<First>>,
     ) -> Arc<Self> {
         if let Some(pid) = &pid {
             sessions.records.begin(pid, &recipient.id);
@@ -100,7 +100,8 @@ impl Session {
 
     /// What its client is told before anything newer, once.
     pub(super) fn take_first(&self) -> First {
-        std::mem::take(&mut *self.first.lock().unwrap_or_else(PoisonError::into_inner))
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map_or_else(First::default, |first| *first)
     }
 
     /// Who the socket is, once that is established.
