@@ -1,4 +1,4 @@
-//! The log of one server: what is recent is in memory, and with a journal the rest is on the disk.
+//! The log of one server: entries are records in a store, and the newest of them are at hand.
 
 use std::collections::VecDeque;
 use std::iter::repeat_n;
@@ -11,15 +11,16 @@ use tokio::sync::{Notify, oneshot};
 
 use super::codec;
 use super::entry::{Draft, Entry};
-use super::journal::{Journal, JournalError, JournalSettings};
+use super::journal::{Journal, JournalError, JournalSettings, Written};
+use super::memory::Memory;
 use super::position::Position;
 use super::report::Report;
+use super::store::Store;
 use crate::config::{self, LogStore};
 use crate::events::Catalogue;
 use crate::rooms::Id;
-use crate::wire::random_letters;
 
-/// Entries of a shard that stay in memory beside a journal, and bytes of payload.
+/// Entries of a shard that stay at hand, and bytes of payload.
 const RECENT: usize = 1_024;
 const RECENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -43,7 +44,8 @@ pub struct Log {
     shards: Vec<Shard>,
     max_entries: usize,
     max_bytes: usize,
-    journal: Option<Journal>,
+    max_age_ms: u64,
+    store: Box<dyn Store>,
     /// What became of the entries.
     notes: Option<Journal>,
     catalogue: Arc<Catalogue>,
@@ -63,6 +65,8 @@ struct Ring {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     last: u64,
+    /// Everything up to here is delivered.
+    delivered: u64,
 }
 
 /// What follows an offset.
@@ -89,22 +93,26 @@ impl Log {
     /// If the journal cannot be opened.
     pub fn open(config: &config::Log, catalogue: &Arc<Catalogue>) -> Result<Self, JournalError> {
         let count = usize::from(config.shards.max(1));
-        let (journal, notes) = match config.store {
-            LogStore::Memory => (None, None),
+        let settings = settings(config, count);
+        let (store, notes): (Box<dyn Store>, _) = match config.store {
+            LogStore::Memory => (Box::new(Memory::new(settings)), None),
             LogStore::Disk => {
                 let folder = Path::new(&config.path);
-                let journal = Journal::open(folder, settings(config, count))?;
-                (Some(journal), Some(Journal::open(&folder.join(NOTES), settings_of_notes(config))?))
+                let journal = Journal::open(folder, settings)?;
+                (Box::new(journal), Some(Journal::open(&folder.join(NOTES), settings_of_notes(config))?))
             }
         };
-        let head = |shard| journal.as_ref().map_or(0, |journal| journal.head(shard));
-        let (max_entries, max_bytes) = match &journal {
-            None => (config.max_entries, config.max_bytes),
-            Some(_) => (RECENT, RECENT_BYTES),
-        };
-        let epoch = journal.as_ref().map_or_else(|| random_letters(8), |journal| journal.epoch().to_string());
-        let shards = (0..count).map(|shard| Shard::new(format!("{epoch}{shard}"), head(shard))).collect();
-        Ok(Self { shards, max_entries, max_bytes, journal, notes, catalogue: catalogue.clone() })
+        let epoch = store.epoch();
+        let shards = (0..count).map(|shard| Shard::new(format!("{epoch}{shard}"), store.head(shard))).collect();
+        Ok(Self {
+            shards,
+            max_entries: config.max_entries.min(RECENT),
+            max_bytes: config.max_bytes.min(RECENT_BYTES),
+            max_age_ms: config.max_age_ms,
+            store,
+            notes,
+            catalogue: catalogue.clone(),
+        })
     }
 
     /// How many shards there are.
@@ -130,16 +138,10 @@ impl Log {
     ) -> Result<Appended, JournalError> {
         let appended = {
             let mut rings: Vec<_> = shards.clone().map(|shard| self.shards[shard].lock()).collect();
-            let (offsets, ticket) = match &self.journal {
-                None => (rings.iter().map(|ring| ring.last + 1).collect(), 0),
-                Some(journal) => {
-                    let head = codec::head(&draft, &self.catalogue);
-                    let shards: Vec<usize> = shards.clone().collect();
-                    let parts = [head.as_slice(), draft.payload.get().as_bytes()];
-                    let appended = journal.append(&shards, draft.published_at_ms, &parts)?;
-                    (appended.offsets.to_vec(), appended.ticket)
-                }
-            };
+            let head = codec::head(&draft, &self.catalogue);
+            let numbers: Vec<usize> = shards.clone().collect();
+            let parts = [head.as_slice(), draft.payload.get().as_bytes()];
+            let Written { offsets, ticket } = self.store.append(&numbers, draft.published_at_ms, &parts)?;
             let epochs = self.shards[shards.clone()].iter().map(|shard| &shard.epoch);
             let places = rings.iter_mut().zip(epochs).zip(offsets).zip(reports).zip(repeat_n(draft, shards.len()));
             let entries = places.map(|((((ring, epoch), offset), report), draft)| {
@@ -156,7 +158,7 @@ impl Log {
 
     /// Whether an entry that was appended is as durable as configured.
     pub fn is_durable(&self, appended: &Appended) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.is_committed(appended.ticket))
+        self.store.is_committed(appended.ticket)
     }
 
     /// Waits until an entry that was appended is as durable as configured.
@@ -164,44 +166,36 @@ impl Log {
     /// # Errors
     /// If it never will be.
     pub async fn durable(&self, appended: &Appended) -> Result<(), JournalError> {
-        match &self.journal {
-            None => Ok(()),
-            Some(journal) => journal.committed(appended.ticket).await,
-        }
+        self.store.committed(appended.ticket).await
     }
 
     /// Everything up to an offset is delivered: what is over the bounds may go.
     pub fn delivered(&self, shard: usize, offset: u64) {
         let mut ring = self.shards[shard].lock();
-        while ring.entries.len() > self.max_entries || ring.bytes > self.max_bytes {
-            let Some(oldest) = ring.entries.front() else { return };
-            // What was appended since must stay until it is delivered too.
-            if oldest.position.offset > offset || ring.entries.len() == 1 {
-                return;
-            }
-            ring.bytes -= oldest.draft.payload.get().len();
-            ring.entries.pop_front();
-        }
+        ring.delivered = offset;
+        while ring.entries.len() > 1
+            && (ring.entries.len() > self.max_entries || ring.bytes > self.max_bytes)
+            && ring.forget_first()
+        {}
     }
 
     /// Up to `limit` entries after an offset, as far as they are kept.
     pub fn since(&self, shard: usize, offset: u64, limit: usize) -> Batch {
         {
             let ring = self.shards[shard].lock();
-            let first = ring.first();
             // The same as `is_recent`, under one lock with the reading.
-            if offset + 1 >= first || self.journal.is_none() {
-                let skip = (offset + 1).saturating_sub(first) as usize;
+            if ring.reaches_back_to(offset) {
+                let skip = usize::try_from(offset.saturating_add(1) - ring.first()).unwrap_or(usize::MAX);
                 let entries = ring.entries.iter().skip(skip).take(limit).cloned().collect();
-                return Batch { entries, gap: offset + 1 < first };
+                return Batch { entries, gap: false };
             }
         }
         self.older(shard, offset, limit)
     }
 
-    /// Whether what follows an offset is in memory, as far as it is kept at all.
+    /// Whether what follows an offset is at hand.
     pub fn is_recent(&self, shard: usize, offset: u64) -> bool {
-        self.journal.is_none() || offset + 1 >= self.shards[shard].lock().first()
+        self.shards[shard].lock().reaches_back_to(offset)
     }
 
     /// All entries after an offset up to another, as far as they are kept.
@@ -216,15 +210,13 @@ impl Log {
         entries
     }
 
-    /// What only the journal still has.
+    /// What only the store still has.
     fn older(&self, shard: usize, offset: u64, limit: usize) -> Batch {
-        let lost = Batch { entries: Vec::new(), gap: true };
-        let Some(journal) = &self.journal else { return lost };
-        let page = match journal.read(shard, offset, limit, PAGE_BYTES) {
+        let page = match self.store.read(shard, offset, limit, PAGE_BYTES) {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, shard, offset, "the log cannot be read");
-                return lost;
+                return Batch { entries: Vec::new(), gap: true };
             }
         };
         let entry = |offset: u64, record: &[u8]| {
@@ -242,14 +234,7 @@ impl Log {
 
     /// Whether everything behind a position is still there, so that nothing is missed by who has read up to it.
     pub fn is_whole_behind(&self, shard: usize, position: &Position) -> bool {
-        if position.epoch != self.shards[shard].epoch {
-            return false;
-        }
-        if let Some(journal) = &self.journal {
-            return journal.resumable_from(shard, position.offset);
-        }
-        let ring = self.shards[shard].lock();
-        position.offset <= ring.last && position.offset + 1 >= ring.first()
+        position.epoch == self.shards[shard].epoch && self.store.resumable_from(shard, position.offset)
     }
 
     /// The position of the newest entry of a shard.
@@ -273,8 +258,16 @@ impl Log {
 
     /// Drops what is older than it is kept for.
     pub fn trim(&self, now_ms: i64) {
-        for journal in self.journal.iter().chain(&self.notes) {
-            journal.trim(now_ms);
+        self.store.trim(now_ms);
+        if let Some(notes) = &self.notes {
+            notes.trim(now_ms);
+        }
+        let oldest = now_ms.saturating_sub_unsigned(self.max_age_ms);
+        for shard in &self.shards {
+            let mut ring = shard.lock();
+            while ring.entries.front().is_some_and(|entry| entry.draft.published_at_ms < oldest) && ring.forget_first()
+            {
+            }
         }
     }
 
@@ -317,7 +310,7 @@ impl Log {
     /// # Errors
     /// If it could not be written.
     pub fn close(&self) -> Result<(), JournalError> {
-        self.journal.iter().chain(&self.notes).try_for_each(Journal::close)
+        self.notes.as_ref().map_or(Ok(()), Journal::close).and(self.store.close())
     }
 }
 
@@ -352,6 +345,22 @@ impl Ring {
         self.last - self.entries.len() as u64 + 1
     }
 
+    /// Whether what follows an offset is here.
+    fn reaches_back_to(&self, offset: u64) -> bool {
+        offset.saturating_add(1) >= self.first()
+    }
+
+    /// Lets go of the oldest entry; false if it is still to be delivered, or there is none.
+    fn forget_first(&mut self) -> bool {
+        let delivered = self.delivered;
+        let Some(oldest) = self.entries.front().filter(|oldest| oldest.position.offset <= delivered) else {
+            return false;
+        };
+        self.bytes -= oldest.draft.payload.get().len();
+        self.entries.pop_front();
+        true
+    }
+
     fn push(&mut self, entry: Arc<Entry>) -> Arc<Entry> {
         self.last = entry.position.offset;
         self.bytes += entry.draft.payload.get().len();
@@ -363,7 +372,7 @@ impl Ring {
 impl Shard {
     /// A shard whose last entry had this offset.
     fn new(epoch: String, last: u64) -> Self {
-        let ring = Ring { last, ..Ring::default() };
+        let ring = Ring { last, delivered: last, ..Ring::default() };
         Self { epoch: epoch.into(), ring: Mutex::new(ring), appended: Notify::new() }
     }
 
@@ -394,7 +403,7 @@ mod tests {
             facts: Facts::default(),
             explains: false,
             call: None,
-            published_at_ms: 0,
+            published_at_ms: crate::wire::now_ms(),
             started: std::time::Instant::now(),
         }
     }
@@ -403,10 +412,15 @@ mod tests {
         log.append(0..1, draft(payload), vec![oneshot::channel().0]).expect("room");
     }
 
-    fn log(max_entries: usize, max_bytes: usize) -> Log {
-        let store = LogStore::Memory;
-        let config = config::Log { store, max_entries, max_bytes, shards: 1, ..config::Log::default() };
-        Log::open(&config, &Arc::new(Catalogue::new(&[]))).expect("a log in memory")
+    /// A log in each kind of store, and the folder of the one on the disk.
+    fn logs(limits: &config::Log) -> (Vec<Log>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data").to_str().expect("a path of ours").to_owned();
+        let open = |store| {
+            let config = config::Log { store, path: path.clone(), shards: 2, ..limits.clone() };
+            Log::open(&config, &Arc::new(Catalogue::new(&[]))).expect("a log")
+        };
+        ([LogStore::Memory, LogStore::Disk].map(open).into(), folder)
     }
 
     fn offsets(batch: &Batch) -> Vec<u64> {
@@ -415,41 +429,105 @@ mod tests {
 
     #[test]
     fn offsets_count_from_one_and_old_entries_leave_a_gap() {
-        let log = log(3, 1 << 20);
-        assert_eq!(log.head(0).offset, 0);
-        for _ in 0..5 {
-            append(&log, "1");
+        let (logs, _folder) = logs(&config::Log { max_entries: 3, ..config::Log::default() });
+        for log in logs {
+            assert_eq!(log.head(0).offset, 0);
+            for _ in 0..5 {
+                append(&log, "1");
+            }
+            assert_eq!(log.since(0, 0, 10).entries.len(), 5, "nothing goes before it is delivered");
+            log.delivered(0, 5);
+            let batch = log.since(0, 0, 10);
+            assert_eq!((offsets(&batch), batch.gap), (vec![3, 4, 5], true));
+            let batch = log.since(0, 2, 2);
+            assert_eq!((offsets(&batch), batch.gap), (vec![3, 4], false));
+            assert!(log.since(0, 5, 10).entries.is_empty() && log.since(0, u64::MAX, 10).entries.is_empty());
+            let at = |offset| Position { offset, ..log.head(0) };
+            let whole: Vec<u64> = (0..8).filter(|offset| log.is_whole_behind(0, &at(*offset))).collect();
+            assert_eq!(whole, [2, 3, 4, 5]);
+            assert!(!log.is_whole_behind(0, &at(u64::MAX)));
+            assert!(!log.is_whole_behind(0, &Position { epoch: "other".into(), offset: 4 }));
+            assert_eq!((log.head(1).offset, log.since(1, 0, 10).entries.len()), (0, 0), "each shard has its own");
         }
-        assert_eq!(log.since(0, 0, 10).entries.len(), 5, "nothing goes before it is delivered");
-        log.delivered(0, 5);
-        let batch = log.since(0, 0, 10);
-        assert_eq!((offsets(&batch), batch.gap), (vec![3, 4, 5], true));
-        let batch = log.since(0, 2, 2);
-        assert_eq!((offsets(&batch), batch.gap), (vec![3, 4], false));
-        assert!(log.since(0, 5, 10).entries.is_empty());
-        let at = |offset| Position { offset, ..log.head(0) };
-        let whole: Vec<u64> = (0..8).filter(|offset| log.is_whole_behind(0, &at(*offset))).collect();
-        assert_eq!(whole, [2, 3, 4, 5]);
-        assert!(!log.is_whole_behind(0, &Position { epoch: "other".into(), offset: 4 }));
+    }
+
+    #[test]
+    fn what_is_no_longer_at_hand_is_read_from_the_store() {
+        let (logs, _folder) = logs(&config::Log { max_entries: 100_000, ..config::Log::default() });
+        for log in logs {
+            let all = 3 * RECENT as u64;
+            for n in 1..=all {
+                append(&log, &n.to_string());
+                log.delivered(0, n);
+            }
+            assert!(!log.is_recent(0, 0) && log.is_recent(0, all - 1));
+            let entries = log.between(0, 0, all - 1);
+            let payloads: Vec<u64> =
+                entries.iter().map(|entry| entry.draft.payload.get().parse().expect("a number")).collect();
+            assert_eq!(payloads, (1..all).collect::<Vec<_>>());
+            assert!(!log.since(0, 0, 1).gap && log.is_whole_behind(0, &log.head(0).at(0)));
+        }
     }
 
     #[test]
     fn bytes_are_bounded_but_the_newest_entry_stays() {
-        let log = log(100, 10);
-        append(&log, "\"12345678\"");
-        append(&log, "\"a very long payload\"");
-        log.delivered(0, 2);
-        assert_eq!(offsets(&log.since(0, 0, 10)), [2]);
+        let (logs, _folder) = logs(&config::Log { max_bytes: 10, ..config::Log::default() });
+        for log in logs {
+            append(&log, "\"12345678\"");
+            append(&log, "\"a very long payload\"");
+            log.delivered(0, 2);
+            assert_eq!(offsets(&log.since(0, 0, 10)), [2]);
+        }
+    }
+
+    #[test]
+    fn what_is_too_old_goes_when_it_is_delivered() {
+        let (logs, _folder) = logs(&config::Log { max_age_ms: 1_000, ..config::Log::default() });
+        for log in logs {
+            let now = crate::wire::now_ms();
+            for at in [now, now + 500] {
+                let draft = Draft { published_at_ms: at, ..draft("1") };
+                log.append(0..1, draft, vec![oneshot::channel().0]).expect("room");
+            }
+            log.delivered(0, 1);
+            log.trim(now + 1_001);
+            let batch = log.since(0, 0, 10);
+            assert_eq!((offsets(&batch), batch.gap), (vec![2], true));
+            log.trim(now + 2_000);
+            assert_eq!(offsets(&log.since(0, 1, 10)), [2], "it is still to be delivered");
+            log.delivered(0, 2);
+            log.trim(now + 2_000);
+            assert!(log.since(0, 0, 10).entries.is_empty());
+            assert!(!log.is_whole_behind(0, &log.head(0).at(1)) && log.is_whole_behind(0, &log.head(0)));
+        }
+    }
+
+    #[test]
+    fn an_entry_for_all_shards_is_in_each_of_them() {
+        let (logs, _folder) = logs(&config::Log::default());
+        for log in logs {
+            append(&log, "1");
+            let reports = (0..2).map(|_| oneshot::channel().0).collect();
+            let appended = log.append(0..2, draft("2"), reports).expect("room");
+            let places: Vec<u64> = appended.entries.iter().map(|entry| entry.position.offset).collect();
+            assert_eq!((places, log.head(0).offset, log.head(1).offset), (vec![2, 1], 2, 1));
+        }
     }
 
     #[tokio::test]
-    async fn a_reader_is_woken_by_an_append() {
-        let log = Arc::new(log(10, 1 << 20));
-        let reader = tokio::spawn({
-            let log = log.clone();
-            async move { log.appended(0, 0).await }
-        });
-        append(&log, "1");
-        reader.await.expect("the reader ends");
+    async fn a_reader_is_woken_by_an_append_which_is_durable_in_time() {
+        let (logs, _folder) = logs(&config::Log::default());
+        for log in logs {
+            let log = Arc::new(log);
+            let reader = tokio::spawn({
+                let log = log.clone();
+                async move { log.appended(0, 0).await }
+            });
+            let appended = log.append(0..1, draft("1"), vec![oneshot::channel().0]).expect("room");
+            reader.await.expect("the reader ends");
+            log.durable(&appended).await.expect("it is stored");
+            assert!(log.is_durable(&appended));
+            log.close().expect("it closes");
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::settings::{Durability, JournalSettings};
 use super::shared::Shared;
 use super::state::State;
 use super::sync;
-use super::writer::{Appended, Writer, describe};
+use super::writer::{Writer, Written, describe};
 use crate::wire::now_ms;
 
 const LOCK: &str = "lock";
@@ -130,7 +130,7 @@ impl Journal {
     /// # Errors
     ///
     /// Nothing was appended. When the disk is full, it works again once there is room.
-    pub fn append(&self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Appended, JournalError> {
+    pub fn append(&self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Written, JournalError> {
         self.shared.check_failed()?;
         self.shared.with(|writer| {
             if writer.closed {

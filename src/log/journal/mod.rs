@@ -23,4 +23,6 @@ mod writer;
 
 pub use error::JournalError;
 pub use journal::Journal;
+pub(super) use read::Page;
 pub use settings::{Durability, JournalSettings};
+pub(super) use writer::Written;

@@ -28,7 +28,7 @@ const CEILING_STEP: u64 = 1 << 16;
 
 /// What an append gave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
+pub struct Written {
     /// The offset in each of the shards, in their order.
     pub offsets: SmallVec<[u64; 1]>,
     /// What to ask `committed` for.
@@ -124,7 +124,7 @@ impl Writer {
     }
 
     /// Appends one record to each of the shards.
-    pub(super) fn append(&mut self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Appended, JournalError> {
+    pub(super) fn append(&mut self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Written, JournalError> {
         let places = self.places(shards)?;
         let length = record::length(places.len(), parts);
         if length > record::MAX {
@@ -152,7 +152,7 @@ impl Writer {
         if self.due.is_none() {
             self.want(self.settings.durability.delay());
         }
-        Ok(Appended { offsets: places.iter().map(|place| place.offset).collect(), ticket: self.ticket })
+        Ok(Written { offsets: places.iter().map(|place| place.offset).collect(), ticket: self.ticket })
     }
 
     /// Drops what retention no longer keeps of a shard.
