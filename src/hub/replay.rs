@@ -140,7 +140,9 @@ impl Hub {
             }
             let looked_at = self.delivered(missed.shard);
             let batch = self.page(missed.shard, after, page).await;
-            let entries = missed.page(&batch.entries);
+            // What was not delivered by then comes from the sequencer, once the socket is live.
+            let delivered = batch.entries.partition_point(|entry| entry.position.offset <= looked_at);
+            let entries = missed.page(&batch.entries[..delivered]);
             if batch.gap {
                 return;
             }

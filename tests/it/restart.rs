@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiercast::config::{self, Config, Durability, LogStore};
@@ -110,6 +111,53 @@ async fn more_than_memory_holds_is_replayed_from_the_disk() {
     client.organization = "org-1".into();
     assert_eq!(numbers(&server, &mut client).await, (1..=3_000).collect::<Vec<_>>());
     drop(client);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_replayed_from_the_disk_is_not_delivered_again() {
+    const CLIENTS: usize = 50;
+    const EVENTS: u64 = 250;
+    const PUBLISHERS: u64 = 8;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = TestServer::start(on_disk(&folder)).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(server.agent("org-1").await);
+    }
+    publish(&server, 0).await;
+    let mut auths = Vec::new();
+    for mut client in clients {
+        let last = client.drain(&server).await.pop().expect("an event");
+        auths.push(json!({ "pid": client.connected["pid"], "offset": last.args[1] }));
+        client.wire.crash();
+    }
+    // What the next process does not have in memory.
+    publish(&server, 1).await;
+    server.stop().await;
+
+    let server = TestServer::start(on_disk(&folder)).await;
+    let publishing = join_all((0..PUBLISHERS).map(async |first| {
+        for n in (2..EVENTS).filter(|n| n % PUBLISHERS == first) {
+            publish(&server, n).await;
+        }
+    }));
+    let recovering = async {
+        let mut clients = Vec::new();
+        for auth in auths {
+            let mut client = server.connect_with(ConnectOptions::named().auth(auth)).await;
+            assert_eq!(client.next_named("connected").await.payload()["recovered"], true);
+            client.organization = "org-1".into();
+            clients.push(client);
+        }
+        clients
+    };
+    let (_, clients) = tokio::join!(publishing, recovering);
+    for mut client in clients {
+        let mut numbers = numbers(&server, &mut client).await;
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..EVENTS).collect::<Vec<_>>());
+    }
     server.finish().await;
 }
 
