@@ -20,7 +20,7 @@ use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Appended, Audience, Draft, Entry, Explanation, JournalError, Log, Position};
+use crate::log::{Appended, Audience, Draft, Entry, Explanation, JournalError, Log, Position, Report};
 use crate::rooms::Id;
 use crate::stats::Counters;
 use crate::wire::{WireError, now_ms};
@@ -153,7 +153,7 @@ impl Hub {
     /// Appends an entry and waits until it is handed to its sockets.
     ///
     /// # Errors
-    /// If it cannot be stored, or the server stops before that.
+    /// If it cannot be stored, or the server stops before that and the entry goes with it.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
         let receipt = self.open_receipt(&draft);
         let escalates = self.escalation.concerns(&draft);
@@ -181,7 +181,17 @@ impl Hub {
         }
         let (mut recipients, mut explanation) = (0, None::<Explanation>);
         for reported in reported {
-            let report = reported.await.map_err(|_| WireError::Stopping)?;
+            let reported = tokio::select! {
+                biased;
+                reported = reported => reported.ok(),
+                () = self.stopping.cancelled() => None,
+            };
+            let report = match reported {
+                Some(report) => report,
+                // It is published, and its clients get it from the next process.
+                None if self.log.outlives_the_process() => Report::default(),
+                None => return Err(WireError::Stopping),
+            };
             recipients += report.recipients;
             if let Some(more) = report.explanation {
                 explanation.get_or_insert_default().add(more);

@@ -156,6 +156,11 @@ impl Log {
         Ok(appended)
     }
 
+    /// Whether what is appended is there in the next process.
+    pub fn outlives_the_process(&self) -> bool {
+        self.notes.is_some()
+    }
+
     /// Whether an entry that was appended is as durable as configured.
     pub fn is_durable(&self, appended: &Appended) -> bool {
         self.store.is_committed(appended.ticket)

@@ -1,7 +1,11 @@
 //! A server that stops: it says so, and lets its clients return by themselves.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::kit::{Call, Client, ConnectOptions, Refused, TestServer, Transport, eventually};
 
@@ -45,6 +49,34 @@ async fn nobody_gets_in_any_more() {
     server.stop().await;
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "the port is free");
     assert!(server.try_connect(ConnectOptions::named()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_publication_under_way_does_not_hold_it_up() {
+    for _ in 0..5 {
+        let mut server = TestServer::start(|_| {}).await;
+        let url = server.url("/api/ws/broadcast/kpi");
+        let published = Arc::new(Notify::new());
+        let publishing = tokio::spawn({
+            let published = published.clone();
+            async move {
+                let client = reqwest::Client::new();
+                let body = json!({ "organization_id": "org-1" });
+                for n in 0_u64.. {
+                    let call = client.post(&url).header("idempotency-key", format!("key-{n}"));
+                    if call.json(&body).send().await.is_err() {
+                        return;
+                    }
+                    published.notify_one();
+                }
+            }
+        });
+        published.notified().await;
+        let begun = Instant::now();
+        server.stop().await;
+        assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+        publishing.await.expect("it ends");
+    }
 }
 
 #[tokio::test]
