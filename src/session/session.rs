@@ -272,7 +272,6 @@ impl Session {
         } else {
             leave();
         }
-        sessions.remove(&self.recipient.id);
         if let Some(pid) = &self.pid {
             let record = kept.then(|| Record {
                 id: self.recipient.id.clone(),
@@ -283,6 +282,8 @@ impl Session {
             });
             sessions.records.end(pid, &self.recipient.id, record);
         }
+        // Only now, so that whoever waits for the last session to leave finds its record.
+        sessions.remove(self);
         if self.scope.is_some() {
             sessions.namespaces.leave(self.recipient.namespace());
         }

@@ -130,9 +130,13 @@ impl Sessions {
         self.live.write().unwrap_or_else(PoisonError::into_inner).insert(session.recipient.id.clone(), session);
     }
 
-    pub(super) fn remove(&self, id: &PublicId) {
+    /// A session is no longer live, unless its client has taken it up again by now.
+    pub(super) fn remove(&self, session: &Session) {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        live.remove(id);
+        let id = &session.recipient.id;
+        if live.get(id).is_some_and(|live| std::ptr::eq(Arc::as_ptr(live), session)) {
+            live.remove(id);
+        }
         if live.is_empty() {
             self.emptied.notify_waiters();
         }
