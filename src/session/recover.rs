@@ -50,13 +50,15 @@ impl Sessions {
         let record = match self.records.find(&pid)? {
             Found::Gone(record) => record,
             Found::Live(id) => {
-                let session = self.get(id.as_str())?;
-                // A client's own earlier attempt may come after the one that succeeded.
-                if session.recipient.namespace() != namespace || session.recipient.connection.key() >= connection.key()
-                {
-                    return None;
+                // One that has left since has a record by now.
+                if let Some(session) = self.get(id.as_str()) {
+                    let recipient = &session.recipient;
+                    // A client's own earlier attempt may come after the one that succeeded.
+                    if recipient.namespace() != namespace || recipient.connection.key() >= connection.key() {
+                        return None;
+                    }
+                    self.take_over(&session);
                 }
-                self.take_over(&session);
                 match self.records.find(&pid)? {
                     Found::Gone(record) => record,
                     Found::Live(_) => return None,
@@ -117,6 +119,8 @@ impl Sessions {
         for session in &sessions {
             session.exit_kept("taken over");
         }
+        // One that is leaving by itself is not among them any more, and there is no record before it has left.
+        session.exit_kept("taken over");
     }
 }
 
