@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Make keys of the HTTP API.
     Key(key::Args),
     /// Put load on a server and measure it.
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod authenticate;
 mod backlog;
 mod bad_input;
 mod batch;
+mod bench;
 mod cli;
 mod delivery;
 mod escalation;

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::payload;
 
-/// Flags of `tiercast bench`.
+/// Flags of `tiercast bench` without a mode.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LoadArgs {
     /// Server to measure; a path in it is that of the Socket.IO door.
     #[arg(long, default_value = "http://127.0.0.1:5000/ws/", value_name = "URL")]
     pub url: String,
@@ -118,7 +118,7 @@ impl Transport {
     }
 }
 
-impl Args {
+impl LoadArgs {
     /// Events to publish and measure.
     pub(super) fn measured_events(&self) -> u64 {
         self.events.unwrap_or(if self.idle.is_some() { 0 } else { 200 })

@@ -1,5 +1,7 @@
 //! As much HTTP/1.1 as publishing and polling take: one kept-alive connection, one request at a time.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context, Result, bail, ensure};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -61,6 +63,12 @@ impl Connection {
         Ok((Response { status: head.status, body }, head_bytes + body_bytes))
     }
 
+    /// Whether the server has neither closed it nor sent what nobody asked for.
+    pub(super) fn is_idle(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        self.received.is_empty() && read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Sends a request that turns the connection into something else, and reads the head of the answer.
     pub(super) async fn upgrade(mut self, request: &[u8]) -> Result<(Head, TcpStream, Vec<u8>)> {
         self.stream.write_all(request).await?;
@@ -115,6 +123,14 @@ impl Connection {
         let read = self.stream.read_buf(&mut self.received).await?;
         ensure!(read > 0, "the server closed the connection");
         Ok(())
+    }
+}
+
+impl Response {
+    /// Status and beginning of the body, for people.
+    pub(super) fn shown(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body);
+        format!("{}: {}", self.status, body.chars().take(300).collect::<String>())
     }
 }
 

@@ -4,22 +4,29 @@
 //! this project, so that others can be compared in the same run. It shares a
 //! machine with the server it measures and is therefore frugal: a few threads,
 //! one task per client, one read buffer per thread, and no JSON decoding of
-//! what is delivered.
+//! what is delivered. [`faults`] holds the modes that break something.
 
 mod args;
 mod client;
 mod clock;
+mod command;
+mod faults;
 mod frame;
 mod http;
 mod inflate;
+mod pace;
 mod payload;
+mod percentiles;
+mod post;
 mod process;
 mod progress;
 mod publisher;
 mod report;
+mod requests;
 mod run;
+mod save;
 mod shard;
 mod target;
+mod websocket;
 
-pub(crate) use args::Args;
-pub(crate) use run::run;
+pub(crate) use command::{Args, run};

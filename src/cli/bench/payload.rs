@@ -6,6 +6,8 @@
 
 use std::io::Write as _;
 
+/// How the packet of an event in its named form begins.
+pub(super) const NAMED: &[u8] = b"42[\"kpi:update\",";
 const STAMP: &[u8] = b"\"bench\":\"";
 const SEQUENCE_DIGITS: usize = 10;
 const TIME_DIGITS: usize = 20;

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// `USER_HZ`, which is 100 on every architecture that Linux has in common use.
 const TICKS_PER_SECOND: u64 = 100;
+/// Files that a run needs beside its clients' sockets.
+const SPARE_FILES: u64 = 64;
 
 /// A running process, or the tool itself.
 #[derive(Debug, Clone)]
@@ -65,6 +67,21 @@ impl Process {
         let path = format!("/proc/{}/{file}", self.0);
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
+}
+
+/// Refuses a run whose clients, with so many connections each, are more than the system lets the tool open.
+///
+/// # Errors
+/// If the limit is too low.
+pub(super) fn ensure_open_files(clients: usize, connections_each: u64) -> Result<()> {
+    let needed = clients as u64 * connections_each + SPARE_FILES;
+    let limit = Process::own().open_files_limit().unwrap_or(u64::MAX);
+    ensure!(
+        limit >= needed,
+        "{clients} clients need {needed} open files and the limit is {limit}: raise it with `ulimit -n {needed}`, \
+         for the server as well"
+    );
+    Ok(())
 }
 
 fn from_ticks(ticks: u64) -> Duration {

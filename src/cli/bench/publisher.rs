@@ -4,7 +4,6 @@
 //! how late a paced event was sent is counted instead of hidden.
 
 use std::{
-    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use tokio::{runtime, task::JoinSet, time};
 
-use super::{args::Args, clock::Clock, http::Connection, payload, report, target::Target};
+use super::{args::LoadArgs, clock::Clock, http::Connection, payload, percentiles::histogram, post, target::Target};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -63,7 +62,7 @@ pub(super) struct Publishing {
 
 impl Job {
     /// The job of publishing `events` events after `first`.
-    pub(super) fn new(args: &Args, target: &Target, first: u64, events: u64) -> Self {
+    pub(super) fn new(args: &LoadArgs, target: &Target, first: u64, events: u64) -> Self {
         Self {
             target: target.clone(),
             organization: args.organization.clone(),
@@ -117,7 +116,7 @@ async fn publish(job: Arc<Job>, clock: Clock, stop: Arc<AtomicBool>) -> Result<P
         let (job, next, stop) = (Arc::clone(&job), Arc::clone(&next), Arc::clone(&stop));
         publishers.spawn(Publisher { job, next, stop, clock, began, connection }.run());
     }
-    let mut published = Published { began, ended: began, answers: report::histogram(), late: report::histogram() };
+    let mut published = Published { began, ended: began, answers: histogram(), late: histogram() };
     while let Some(one) = publishers.join_next().await {
         let (answers, late) = one.map_err(|_| anyhow!("a publisher panicked"))??;
         published.answers.add(&answers)?;
@@ -139,8 +138,8 @@ struct Publisher {
 
 impl Publisher {
     async fn run(mut self) -> Result<(Histogram<u64>, Histogram<u64>)> {
-        let (mut answers, mut late) = (report::histogram(), report::histogram());
-        let mut request = self.head();
+        let (mut answers, mut late) = (histogram(), histogram());
+        let mut request = post::head(&self.job.target, self.job.api_key.as_deref(), self.job.size, None);
         let head = request.len();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -172,24 +171,8 @@ impl Publisher {
         let answer = time::timeout(ANSWER_TIMEOUT, self.connection.exchange(request)).await;
         let (response, _) = answer.context("publishing was not answered in time")?.context("publishing failed")?;
         if response.status != 200 {
-            let body = String::from_utf8_lossy(&response.body);
-            bail!("publishing was answered {}: {}", response.status, body.chars().take(300).collect::<String>());
+            bail!("publishing was answered {}", response.shown());
         }
         Ok(())
-    }
-
-    fn head(&self) -> Vec<u8> {
-        let mut head = Vec::with_capacity(512 + self.job.size);
-        // Writing into a Vec cannot fail.
-        let _ = write!(
-            head,
-            "POST /api/ws/broadcast/kpi HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
-            self.job.target.authority, self.job.size,
-        );
-        if let Some(key) = &self.job.api_key {
-            let _ = write!(head, "Authorization: Bearer {key}\r\n");
-        }
-        head.extend_from_slice(b"\r\n");
-        head
     }
 }

@@ -1,15 +1,14 @@
 //! What a run found out: as JSON for programs, as a few lines for people.
 
-use std::{fs, io::Write, path::Path};
+use std::io::Write;
 
-use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
+use anyhow::Result;
 use serde::Serialize;
 
-use super::args::{Args, Form, Transport};
-
-/// Longest time that is told apart from longer ones: ten minutes, in nanoseconds.
-const LONGEST: u64 = 600_000_000_000;
+use super::{
+    args::{Form, LoadArgs, Transport},
+    percentiles::Percentiles,
+};
 
 /// Cores used by others from which on a reader should be told.
 const DISTURBED: f64 = 0.2;
@@ -132,36 +131,8 @@ pub(crate) struct Server {
     pub rss_after_kb: u64,
 }
 
-/// A distribution of times, in milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Percentiles {
-    /// Half are shorter.
-    pub p50: f64,
-    /// Nine in ten are shorter.
-    pub p90: f64,
-    /// 99 in 100 are shorter.
-    pub p99: f64,
-    /// 999 in 1,000 are shorter.
-    pub p999: f64,
-    /// The longest.
-    pub max: f64,
-}
-
-/// An empty histogram of times in nanoseconds.
-pub(super) fn histogram() -> Histogram<u64> {
-    // The bounds are constants that the library accepts.
-    Histogram::new_with_bounds(1_000, LONGEST, 3).expect("valid bounds")
-}
-
-impl From<&Histogram<u64>> for Percentiles {
-    fn from(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
-        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: at(1.0) }
-    }
-}
-
-impl From<&Args> for Load {
-    fn from(args: &Args) -> Self {
+impl From<&LoadArgs> for Load {
+    fn from(args: &LoadArgs) -> Self {
         Self {
             clients: args.clients,
             stalled: args.stalled,
@@ -177,15 +148,6 @@ impl From<&Args> for Load {
 }
 
 impl Report {
-    /// Writes the report as JSON.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub(super) fn save(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_vec_pretty(self)?;
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
-    }
-
     /// Writes the report for people.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! One run, from the first client to the report.
+//! One run of the mode without a name, from the first client to the report.
 
 use std::{
     io,
@@ -7,16 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 
 use super::{
-    args::Args,
+    args::LoadArgs,
     clock::Clock,
-    process::Process,
+    process::{self, Process},
     progress,
     publisher::{Job, Published},
     report::{Connect, Delivery, Load, Publish, Report, Server},
+    save::save,
     shard::{Handle, Plan, Tally},
     target::Target,
 };
@@ -30,24 +31,22 @@ const MEMORY_TICK: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Lets the server finish what connecting has left to do.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Files that a run needs beside its clients' sockets.
-const SPARE_FILES: u64 = 64;
 
-/// Runs `tiercast bench`.
+/// Runs `tiercast bench` without a mode.
 ///
 /// # Errors
 /// If the flags contradict each other, the server cannot be reached or refuses, or its process cannot be read.
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &LoadArgs) -> Result<(), Failure> {
     args.check()?;
     let report = Run::new(args)?.complete()?;
     report.print(&mut io::stdout().lock())?;
-    args.json.as_deref().map_or(Ok(()), |path| report.save(path))?;
+    args.json.as_deref().map_or(Ok(()), |path| save(&report, path))?;
     Ok(())
 }
 
 /// A run that is under way.
 struct Run<'a> {
-    args: &'a Args,
+    args: &'a LoadArgs,
     target: Target,
     clock: Clock,
     shards: Vec<Handle>,
@@ -78,9 +77,9 @@ struct Cpu {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a Args) -> Result<Self> {
+    fn new(args: &'a LoadArgs) -> Result<Self> {
         let target = Target::parse(&args.url)?;
-        ensure_open_files(args)?;
+        process::ensure_open_files(args.clients, args.transport.connections())?;
         let server = args.pid.map(Process::with_pid).transpose()?;
         let clock = Clock::start();
         let plan = Arc::new(Plan {
@@ -336,16 +335,4 @@ impl Memory {
 
 fn seconds(from: u64, to: u64) -> f64 {
     to.saturating_sub(from).max(1) as f64 / 1e9
-}
-
-fn ensure_open_files(args: &Args) -> Result<()> {
-    let (clients, each) = (args.clients, args.transport.connections());
-    let needed = clients as u64 * each + SPARE_FILES;
-    let limit = Process::own().open_files_limit().unwrap_or(u64::MAX);
-    ensure!(
-        limit >= needed,
-        "{clients} clients need {needed} open files and the limit is {limit}: raise it with `ulimit -n {needed}`, \
-         for the server as well"
-    );
-    Ok(())
 }

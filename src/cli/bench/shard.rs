@@ -12,29 +12,26 @@ use std::{
         mpsc as replies,
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use tokio::{
     runtime,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::{LocalSet, spawn_local},
-    time,
 };
 
 use super::{
     args::{Form, Transport},
     client::Client,
     clock::Clock,
-    report,
+    pace::{Pace, Place},
+    percentiles::histogram,
     target::Target,
 };
 
 const SCRATCH: usize = 64 * 1024;
-/// Clients of a shard that may be connecting at once.
-const CONNECTING: usize = 64;
 /// Clients of the run that inflate what they receive.
 const SAMPLED: usize = 16;
 
@@ -231,18 +228,15 @@ impl Shard {
 
     /// Connects the shard's clients, no faster than the plan allows.
     async fn connect(self: Rc<Self>, number: usize) {
-        let places = Arc::new(Semaphore::new(CONNECTING));
-        let mut turn = time::interval(Duration::from_secs_f64(self.plan.shards as f64 / self.plan.connect_rate));
+        let mut pace = Pace::new(self.plan.connect_rate / self.plan.shards as f64);
         for index in (number..self.plan.clients).step_by(self.plan.shards) {
-            turn.tick().await;
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let place = pace.next().await;
             spawn_local(Rc::clone(&self).live(index, place));
         }
     }
 
     /// One client's life.
-    async fn live(self: Rc<Self>, index: usize, place: OwnedSemaphorePermit) {
+    async fn live(self: Rc<Self>, index: usize, place: Place) {
         let began = self.plan.clock.now();
         let ended = match Client::connect(&self, index).await {
             Ok(client) => {
@@ -267,8 +261,8 @@ impl Tally {
         Self {
             frames: 0,
             bytes: 0,
-            latency: report::histogram(),
-            connect: report::histogram(),
+            latency: histogram(),
+            connect: histogram(),
             received: vec![0; clients],
             unanswered: 0,
             stalled_cut: 0,

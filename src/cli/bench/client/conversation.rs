@@ -5,17 +5,16 @@
 
 use std::{borrow::Cow, rc::Rc};
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Result, bail};
 
 use crate::cli::bench::{
     args::Form,
     inflate::{Inflater, Window},
-    payload,
+    payload::{self, NAMED},
+    requests::{Requests, shown},
     shard::Shard,
 };
 
-const NAMED: &[u8] = b"42[\"kpi:update\",";
 const ENVELOPE: &[u8] = b"42[\"message\",";
 /// No event deflates to so little, and some servers deflate their pings.
 const DEFLATED_PING: usize = 8;
@@ -39,7 +38,7 @@ pub(super) struct Conversation {
     /// The client's number in the whole run.
     pub(super) index: usize,
     step: Step,
-    ack: u32,
+    requests: Requests,
     repeated: u32,
     inflater: Option<Box<Inflater>>,
 }
@@ -50,7 +49,7 @@ pub(super) type Reply = Cow<'static, str>;
 impl Conversation {
     /// A conversation that waits for the server's OPEN packet.
     pub(super) fn new(shard: Rc<Shard>, index: usize) -> Self {
-        Self { shard, index, step: Step::Opening, ack: 0, repeated: 0, inflater: None }
+        Self { shard, index, step: Step::Opening, requests: Requests::default(), repeated: 0, inflater: None }
     }
 
     /// Whether the client has subscribed.
@@ -84,10 +83,10 @@ impl Conversation {
             ([b'0', ..], Step::Opening) => Ok(Some(self.go(Step::Connecting))),
             ([b'4', b'0', ..], Step::Connecting) => Ok(Some(self.go(Step::Authenticating))),
             ([b'4', b'3', ack @ ..], Step::Authenticating) => {
-                Ok(self.answered(ack)?.then(|| self.go(Step::Subscribing)))
+                Ok(self.requests.answered(ack)?.then(|| self.go(Step::Subscribing)))
             }
             ([b'4', b'3', ack @ ..], Step::Subscribing) => {
-                if self.answered(ack)? {
+                if self.requests.answered(ack)? {
                     self.step = Step::Ready;
                 }
                 Ok(None)
@@ -130,34 +129,11 @@ impl Conversation {
     fn go(&mut self, step: Step) -> Reply {
         self.step = step;
         let plan = &self.shard.plan;
-        let (event, payload) = match step {
-            Step::Opening | Step::Connecting | Step::Ready => return "40".into(),
-            Step::Authenticating => (
-                "authenticate",
-                json!({
-                    "user_id": format!("bench-{}", self.index),
-                    "organization_id": plan.organization,
-                    "forms": plan.form.as_str(),
-                }),
-            ),
-            Step::Subscribing => ("subscribe", json!({ "channels": ["kpi"], "organization_id": plan.organization })),
-        };
-        self.ack += 1;
-        format!("42{}{}", self.ack, json!([event, payload])).into()
-    }
-
-    /// Whether this is the answer that is waited for; a refusal is an error.
-    fn answered(&self, ack: &[u8]) -> Result<bool> {
-        let digits = ack.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (id, answer) = ack.split_at(digits);
-        if id != self.ack.to_string().as_bytes() {
-            return Ok(false);
+        match step {
+            Step::Opening | Step::Connecting | Step::Ready => "40".into(),
+            Step::Authenticating => self.requests.authenticate(self.index, &plan.organization, plan.form).into(),
+            Step::Subscribing => self.requests.subscribe(&plan.organization).into(),
         }
-        let answer: Value = serde_json::from_slice(answer).with_context(|| format!("malformed ack {}", shown(ack)))?;
-        if answer[0]["success"] != true {
-            bail!("the server refused {:?}: {}", self.step, answer[0]);
-        }
-        Ok(true)
     }
 
     fn event(&self, packet: &[u8], now: u64) {
@@ -170,10 +146,6 @@ impl Conversation {
             self.shard.count_frame(self.index, Some(now.saturating_sub(stamp.sent)));
         }
     }
-}
-
-fn shown(packet: &[u8]) -> String {
-    String::from_utf8_lossy(packet).chars().take(200).collect()
 }
 
 #[cfg(test)]

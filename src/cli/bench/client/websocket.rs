@@ -1,10 +1,10 @@
-//! The WebSocket transport: upgrade, frames, and clients that stop reading.
+//! The WebSocket transport: what is negotiated, frames, and clients that stop reading.
 
-use std::{future::poll_fn, io, pin::Pin, rc::Rc, task::ready, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time,
 };
@@ -12,14 +12,12 @@ use tokio::{
 use super::conversation::Conversation;
 use crate::cli::bench::{
     frame::{self, Frame, Frames, Opcode},
-    http::{Connection, Head},
+    http::Head,
     inflate::Window,
-    shard::{Plan, Shard},
+    shard::Shard,
+    websocket,
 };
 
-/// The example of RFC 6455: a constant key has a constant answer, which can be checked without hashing.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A stalled client that gets nothing for so long after it reads again is still connected.
@@ -41,7 +39,8 @@ struct Incoming {
 impl Client {
     /// Connects, authenticates and subscribes.
     pub(super) async fn connect(conversation: Conversation) -> Result<Self> {
-        let upgrade = time::timeout(UPGRADE_TIMEOUT, upgrade(&conversation.shard.plan));
+        let plan = &conversation.shard.plan;
+        let upgrade = time::timeout(UPGRADE_TIMEOUT, websocket::upgrade(&plan.target, plan.deflate));
         let (head, stream, early) = upgrade.await.context("the server did not answer the upgrade")??;
         let mut client =
             Self { stream, incoming: Incoming { frames: Frames::default(), conversation, replies: Vec::new() } };
@@ -76,16 +75,7 @@ impl Client {
     async fn read(&mut self) -> Result<()> {
         let Self { stream, incoming } = self;
         let shard = Rc::clone(&incoming.conversation.shard);
-        poll_fn(|cx| {
-            let mut scratch = shard.scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
-            if buffer.filled().is_empty() {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()).into();
-            }
-            incoming.take(buffer.filled()).into()
-        })
-        .await
+        websocket::read(stream, &shard.scratch, |bytes| incoming.take(bytes)).await
     }
 
     async fn reply(&mut self) -> Result<()> {
@@ -115,11 +105,9 @@ impl Client {
 }
 
 impl Incoming {
-    /// Checks the answer to the upgrade and takes up what was negotiated.
+    /// Takes up what was negotiated.
     fn agree(&mut self, head: &Head) -> Result<()> {
         let plan = &self.conversation.shard.plan;
-        ensure!(head.status == 101, "the server answered the upgrade with {}", head.status);
-        ensure!(head.header("sec-websocket-accept") == Some(ACCEPT), "the server's Sec-WebSocket-Accept is wrong");
         let extensions = head.header("sec-websocket-extensions").unwrap_or_default();
         match (plan.deflate, extensions.contains("permessage-deflate")) {
             (true, false) => bail!("the server declined permessage-deflate"),
@@ -158,32 +146,11 @@ fn take_frame(conversation: &mut Conversation, replies: &mut Vec<u8>, frame: &Fr
             frame::write(replies, Opcode::Pong, frame.payload);
             None
         }
-        Opcode::Close => bail!("the server closed the connection with code {}", close_code(frame.payload)),
+        Opcode::Close => bail!(websocket::closed(frame.payload)),
         Opcode::Binary | Opcode::Pong => None,
     };
     if let Some(reply) = reply {
         frame::write(replies, Opcode::Text, reply.as_bytes());
     }
     Ok(())
-}
-
-fn close_code(payload: &[u8]) -> String {
-    match payload {
-        [a, b, ..] => u16::from_be_bytes([*a, *b]).to_string(),
-        _ => "none".to_owned(),
-    }
-}
-
-async fn upgrade(plan: &Plan) -> Result<(Head, TcpStream, Vec<u8>)> {
-    let target = &plan.target;
-    let offer = match plan.deflate {
-        true => "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-        false => "",
-    };
-    let request = format!(
-        "GET {}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
-        target.path, target.authority,
-    );
-    Connection::open(target).await?.upgrade(request.as_bytes()).await
 }

@@ -1,0 +1,117 @@
+//! The load tool: what its modes find out about a server, and that they fail when something is lost.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tiercast::config::Config;
+
+use crate::kit::TestServer;
+
+const CLIENTS: u64 = 20;
+
+/// Runs `tiercast bench` and reads its report.
+async fn bench(arguments: Vec<String>) -> (Output, Value) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tiercast"));
+    command.arg("bench").args(arguments).arg("--json").arg(&json);
+    // What the developer's shell sets must not decide a test.
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("TIERCAST_") || name.starts_with("WEBSOCKET_"))
+    {
+        command.env_remove(name);
+    }
+    let output = tokio::task::spawn_blocking(move || command.output().expect("the binary runs"));
+    let output = output.await.expect("it ends");
+    (output, report(&json))
+}
+
+fn report(json: &Path) -> Value {
+    std::fs::read(json).map_or(Value::Null, |text| serde_json::from_slice(&text).expect("JSON"))
+}
+
+fn told(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn jitter(server: &TestServer, settle_ms: u64) -> Vec<String> {
+    let url = server.url("/ws/");
+    words(&format!(
+        "jitter --url {url} --clients {CLIENTS} --events 40 --rate 20 --cut-every-ms 600 --offline-ms 100 --settle-ms {settle_ms}"
+    ))
+}
+
+#[tokio::test]
+async fn clients_that_are_cut_again_and_again_get_everything() {
+    let server = TestServer::start(|_: &mut Config| {}).await;
+    let (output, report) = bench(jitter(&server, 10_000)).await;
+    assert!(output.status.success(), "{}", told(&output));
+    let (delivery, connections) = (&report["delivery"], &report["connections"]);
+    assert_eq!(delivery["expected"], 40 * CLIENTS, "{report}");
+    assert_eq!(delivery["received"], delivery["expected"], "{report}");
+    for fault in ["missing", "twice", "out_of_order", "foreign"] {
+        assert_eq!(delivery[fault], 0, "{report}");
+    }
+    assert!(connections["reconnects"].as_u64().expect("a count") >= CLIENTS, "{report}");
+    assert_eq!(connections["recovered"], connections["reconnects"], "{report}");
+    assert!(report["replay_ms"]["count"].as_u64().expect("a count") > 0, "{report}");
+    assert!(report["replay_ms"]["max"].as_f64().expect("a time") > 0.0, "{report}");
+    assert!(told(&output).contains("0 missing, 0 twice, 0 out of order"), "{}", told(&output));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_lost_without_recovery_is_counted_and_fails() {
+    let server = TestServer::start(|config| config.recovery.enabled = false).await;
+    let (output, report) = bench(jitter(&server, 300)).await;
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let missing = report["delivery"]["missing"].as_u64().expect("a count");
+    assert!(missing > 0 && told(&output).contains("deliveries are missing"), "{}", told(&output));
+    assert_eq!(report["connections"]["recovered"], 0, "{report}");
+    assert_eq!(report["connections"]["not_recovered"], report["connections"]["reconnects"], "{report}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_server_that_is_restarted_get_everything() {
+    let arguments = format!("restart --clients {CLIENTS} --rate 50 --before-ms 300 --after-ms 300");
+    let (output, report) = bench(words(&arguments)).await;
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(report["back"]["clients"], CLIENTS, "{report}");
+    let delivery = &report["delivery"];
+    assert_eq!(delivery["received"], delivery["expected"], "{report}");
+    assert_eq!(report["connections"]["recovered"], CLIENTS, "{report}");
+    assert!(report["back"]["all_ms"].as_f64().expect("a time") > 0.0, "{report}");
+    assert!(report["restart"]["closed_ms"].as_f64().expect("a time") > 0.0, "{report}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_measured_is_told_about() {
+    for (arguments, said) in [
+        ("jitter --url http://127.0.0.1:1", "cannot connect"),
+        ("jitter --clients 0", "--clients"),
+        ("jitter --url https://localhost", "TLS"),
+        ("restart --server /nowhere/tiercast", "/nowhere/tiercast"),
+        ("restart --config /nowhere/config.toml --clients 1", "/nowhere/config.toml"),
+        ("restart --rate 0", "--rate"),
+    ] {
+        let (output, report) = bench(words(arguments)).await;
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {}", told(&output));
+        assert!(told(&output).contains(said) && report == Value::Null, "{arguments}: {}", told(&output));
+    }
+}
+
+#[tokio::test]
+async fn without_a_mode_it_measures_how_fast_events_are_delivered() {
+    let server = TestServer::start(|_: &mut Config| {}).await;
+    let url = server.url("/ws/");
+    let (output, report) = bench(words(&format!("--url {url} --clients {CLIENTS} --events 10 --warmup 1"))).await;
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(report["delivery"]["received"], 10 * CLIENTS, "{report}");
+    server.finish().await;
+}
