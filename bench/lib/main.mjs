@@ -3,16 +3,17 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { measure } from "./load.mjs";
+import { endure, measure } from "./load.mjs";
 import { page } from "./page.mjs";
 import { PLOTS, plot } from "./plot.mjs";
-import { ROWS, SERVERS, serversOf } from "./rows.mjs";
+import { FAULTS, ROWS, SERVERS, serversOf } from "./rows.mjs";
 import { takesPart } from "./servers.mjs";
 
+const IDS = [...ROWS, ...FAULTS].map((row) => row.id);
 const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
-    rows: { type: "string", default: ROWS.map((row) => row.id).join(",") },
+    rows: { type: "string", default: IDS.join(",") },
     minutes: { type: "string", default: "14" },
     out: { type: "string", default: "docs" },
   },
@@ -22,8 +23,8 @@ const began = Number(process.env.BENCH_STARTED ?? Date.now() / 1000) * 1000;
 const deadline = began + Number(options.minutes) * 60_000;
 const rounds = Number(options.rounds);
 const wanted = options.rows.split(",");
-const unknown = wanted.filter((id) => !ROWS.some((row) => row.id === id));
-if (unknown.length > 0) fail(`unknown rows ${unknown.join(", ")}; there are ${ROWS.map((row) => row.id).join(", ")}`);
+const unknown = wanted.filter((id) => !IDS.includes(id));
+if (unknown.length > 0) fail(`unknown rows ${unknown.join(", ")}; there are ${IDS.join(", ")}`);
 
 const results = [];
 const skipped = [];
@@ -31,21 +32,24 @@ const skipped = [];
 for (let round = 1; round <= rounds; round++) {
   for (const row of ROWS.filter((row) => wanted.includes(row.id) && round <= (row.rounds ?? rounds))) {
     for (const server of rotated(serversOf(row).filter(takesPart), round)) {
-      await attempt(round, row, server);
+      await attempt(round, row, server, measure);
     }
   }
+}
+for (const row of FAULTS.filter((row) => wanted.includes(row.id) && takesPart("tiercast"))) {
+  await attempt(1, row, "tiercast", endure);
 }
 if (results.length === 0) fail("nothing could be measured");
 await write();
 
-async function attempt(round, row, server) {
+async function attempt(round, row, server, run) {
   const what = `round ${round}: ${row.title}: ${server}`;
   if (Date.now() > deadline) {
     skipped.push(`${what} (out of time)`);
     return;
   }
   try {
-    const report = await measure(row, server);
+    const report = await run(row, server);
     results.push({ round, row: row.id, server, report });
     say(`${what}: ${row.measures.map((m) => `${m.name} ${m.read(report)?.toFixed(m.digits) ?? "-"}`).join(", ")}`);
   } catch (error) {

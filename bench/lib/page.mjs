@@ -3,7 +3,7 @@
 import { cpus, release, totalmem } from "node:os";
 import { figure, judge, missing, reportsOf, round } from "./figures.mjs";
 import { PLOTS } from "./plot.mjs";
-import { ROWS, SERVERS } from "./rows.mjs";
+import { FAULTS, ROWS, SERVERS } from "./rows.mjs";
 
 const NAMES = {
   tiercast: "Tiercast",
@@ -32,6 +32,7 @@ export function page(results, run) {
     "",
     ...mainTable(results, run),
     "",
+    ...underFaults(results, run),
     "## What got lost, and what measuring cost",
     "",
     ...faultTable(results, run),
@@ -70,6 +71,29 @@ function verdict(judged, measure, owed) {
   if (judged.value === undefined) return `${judged.text} | - | `;
   const value = judged.ratio ? `${round(judged.value, judged.value < 0.1 ? 4 : 2)} x` : round(judged.value, measure.digits);
   return `${judged.text} | ${value} | ${owed > 0 ? "**deliveries missing**" : judged.reached ? "reached" : "**not reached**"}`;
+}
+
+function underFaults(results, run) {
+  const rows = FAULTS.filter((row) => run.rows.includes(row.id) && reportsOf(results, row.id, "tiercast").length > 0);
+  if (rows.length === 0) return [];
+  const lines = rows.flatMap((row) =>
+    row.measures.map((measure) => {
+      const judged = judge(results, ROWS, row, measure);
+      const reached = judged ? `${judged.text} | ${judged.reached ? "reached" : "**not reached**"}` : "- | ";
+      return `| ${row.title}: ${measure.name} | ${cell(figure(results, row, "tiercast", measure), measure.digits)} | ${reached} |`;
+    }),
+  );
+  return [
+    "## Delivery under faults",
+    "",
+    "Clients come back as stock ones do, with what `socket.io-client` 4.8 remembers; each tells which events it has got.",
+    "One run each, of Tiercast alone: `tiercast bench jitter` and `tiercast bench restart`.",
+    "",
+    "| measure | Tiercast | to reach |  |",
+    "|---|---:|---|---|",
+    ...lines,
+    "",
+  ];
 }
 
 function faultTable(results, run) {

@@ -143,6 +143,48 @@ export const ROWS = [
   },
 ];
 
+const deliveredOnce = ({ delivery }) => (100 * delivery.received) / delivery.expected;
+const again = ({ delivery }) => delivery.twice + delivery.out_of_order;
+const recovered = ({ connections }) => (100 * connections.recovered) / connections.reconnects;
+const clientsBack = ({ back, load }) => (100 * back.clients) / load.clients;
+
+const DELIVERED = [
+  { name: "delivered, %", read: deliveredOnce, digits: 3, reach: bound(100, "more") },
+  { name: "delivered twice or out of order", read: again, digits: 0, reach: bound(0) },
+];
+
+/** What our server is put through. A row names a mode of the load tool, which tells by itself what got lost. */
+export const FAULTS = [
+  {
+    id: "jitter",
+    title: "1,000 clients, 2 events/s, each cut every 15 s for 2 s",
+    mode: "jitter",
+    load: { clients: 1000, rate: 2, threads: 2 },
+    events: { default: 120 },
+    measures: [
+      ...DELIVERED,
+      { name: "reconnects that recovered, %", read: recovered, digits: 2 },
+      { name: "p99 ms from the CONNECT reply to the last missed event", read: (report) => report.replay_ms.p99, digits: 1, reach: bound(1000) },
+      { name: "p99 ms, publish to receive, of live events", read: (report) => report.latency_ms.p99, digits: 1 },
+    ],
+  },
+  {
+    id: "restart",
+    title: "2,000 clients, 20 events/s, the server restarted",
+    mode: "restart",
+    load: { clients: 2000, rate: 20, threads: 2 },
+    measures: [
+      ...DELIVERED,
+      { name: "clients that came back, %", read: clientsBack, digits: 2, reach: bound(100, "more") },
+      { name: "reconnects that recovered, %", read: recovered, digits: 2 },
+      { name: "ms that nobody listened", read: ({ restart }) => restart.closed_ms, digits: 0 },
+      { name: "ms until half were back", read: ({ back }) => back.half_ms, digits: 0 },
+      { name: "ms until 99 % were back", read: ({ back }) => back.p99_ms, digits: 0 },
+      { name: "ms until all were back", read: ({ back }) => back.all_ms, digits: 0 },
+    ],
+  },
+];
+
 /** The load tool's flags for a row and a server. */
 export function flags(row, server) {
   const load = { ...row.load };

@@ -12,13 +12,14 @@ const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 5_000;
 const release = join(process.env.CARGO_TARGET_DIR ?? "target", "release");
 
-/** The load tool, and this server unless another build is named. */
+/** The load tool. */
 export const TIERCAST = join(release, "tiercast");
-const ours = process.env.TIERCAST_BIN || TIERCAST;
+/** This server: the load tool's own build unless another is named. */
+export const OURS = process.env.TIERCAST_BIN || TIERCAST;
 
 /** Whether a server takes part in this run. */
 export function takesPart(server) {
-  return server !== "tiercast" || ours !== "none";
+  return server !== "tiercast" || OURS !== "none";
 }
 
 /** Starts a server and resolves once it accepts connections. */
@@ -45,7 +46,7 @@ async function commandOf(server, port, folder, deflate) {
     case "tiercast": {
       const config = join(folder, "config.toml");
       await writeFile(config, configOf(port));
-      return [ours, "serve", "--config", config];
+      return [OURS, "serve", "--config", config];
     }
     case "node":
       return [process.execPath, "bench/peers/node/server.js", port, ...(deflate ? ["--deflate"] : [])];
