@@ -15,6 +15,8 @@ const MOST: usize = 4_096;
 pub struct Journal {
     /// Everything up to this offset was written before the list begins, or lost on purpose.
     base: u64,
+    /// Everything up to this offset was read, wherever the last event is that the client has read.
+    proven: u64,
     /// What was written since, in that order; none while that is the order of the log.
     written: Option<Vec<u64>>,
 }
@@ -31,7 +33,7 @@ pub struct Read {
 impl Journal {
     /// The journal of a client that has read this.
     pub fn after(read: Read) -> Self {
-        Self { base: read.up_to, written: (!read.beyond.is_empty()).then_some(read.beyond) }
+        Self { base: read.up_to, proven: read.up_to, written: (!read.beyond.is_empty()).then_some(read.beyond) }
     }
 
     /// An event is written; `overtakes` says that earlier ones may still wait.
@@ -54,13 +56,14 @@ impl Journal {
     pub(super) fn prove(&mut self) {
         if let Some(written) = self.written.take() {
             self.base = written.into_iter().max().unwrap_or_default().max(self.base);
+            self.proven = self.base;
         }
     }
 
     /// What a client has read whose last event is at this offset; none if that cannot be told.
     pub fn read_up_to(&self, offset: u64) -> Option<Read> {
         let Some(written) = self.written.as_ref().filter(|_| offset > self.base) else {
-            return Some(Read { up_to: offset, beyond: Vec::new() });
+            return Some(Read { up_to: offset.max(self.proven), beyond: Vec::new() });
         };
         if written.len() > MOST {
             return None;
@@ -108,6 +111,21 @@ mod tests {
         assert_eq!(journal.read_up_to(9), read(9, &[]));
         journal.write(10, false);
         assert_eq!(journal.read_up_to(10), read(10, &[]));
+    }
+
+    #[test]
+    fn what_was_proven_is_read_wherever_the_client_was_last() {
+        let mut journal = Journal::default();
+        for (offset, overtakes) in [(3, false), (9, true), (4, false)] {
+            journal.write(offset, overtakes);
+        }
+        journal.prove();
+        assert_eq!(journal.read_up_to(4), read(9, &[]));
+        journal.write(10, false);
+        assert_eq!(journal.read_up_to(4), read(9, &[]));
+        assert_eq!(journal.read_up_to(10), read(10, &[]));
+        let resumed = Journal::after(journal.read_up_to(4).expect("it was written"));
+        assert_eq!(resumed.read_up_to(4), read(9, &[]));
     }
 
     #[test]
