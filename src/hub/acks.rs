@@ -99,6 +99,16 @@ impl Hub {
         offline
     }
 
+    /// What the sequencer of a shard has left behind waits for its users; only when it has ended.
+    pub(super) fn note_undelivered(&self, shard: usize) {
+        let after = self.delivered(shard);
+        for entry in self.log.since(shard, after, usize::MAX).entries {
+            if entry.is_ready() && !entry.is_void() && concerns_users(&entry.draft) {
+                self.sent(&entry, Vec::new());
+            }
+        }
+    }
+
     /// Sends a socket an entry that its user missed: a receipt knows of the socket before it can acknowledge.
     pub(super) fn hand(&self, entry: &Entry, recipient: &Recipient, send: impl FnOnce()) {
         if let Some((ack_id, _)) = entry.draft.ack

@@ -1,13 +1,14 @@
 //! Notes: who got what and who acknowledged it, written down so that the next process knows.
 //!
 //! They are written by a task of their own, in the order in which things
-//! happened; a publisher waits until those of its message are.
+//! happened; a publisher waits until those of its message are. What is noted
+//! while the server stops is written at its end.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,7 +60,15 @@ enum Note {
 
 /// Takes notes; nothing is noted where the log is in memory too.
 #[derive(Debug)]
-pub(super) struct Notes(Option<UnboundedSender<Note>>);
+pub(super) struct Notes(Option<Queue>);
+
+#[derive(Debug)]
+struct Queue {
+    notes: UnboundedSender<Note>,
+    /// Held by the task that writes, as long as it does.
+    written: Arc<Mutex<UnboundedReceiver<Note>>>,
+    stopping: CancellationToken,
+}
 
 impl Notes {
     /// Notes that are written until `stopping` is cancelled.
@@ -67,24 +76,37 @@ impl Notes {
         if !log.takes_notes() {
             return Self(None);
         }
-        let (queue, notes) = unbounded_channel();
-        tasks.spawn(write(log.clone(), notes, stopping.clone()));
-        Self(Some(queue))
+        let (notes, waiting) = unbounded_channel();
+        let written = Arc::new(Mutex::new(waiting));
+        tasks.spawn(write(log.clone(), written.clone(), stopping.clone()));
+        Self(Some(Queue { notes, written, stopping: stopping.clone() }))
     }
 
     /// Notes a fact.
     pub(super) fn add(&self, fact: impl FnOnce() -> Fact) {
         if let Some(queue) = &self.0 {
-            queue.send(Note::Fact(fact())).ok();
+            queue.notes.send(Note::Fact(fact())).ok();
         }
     }
 
-    /// Waits until everything noted so far is written.
+    /// Waits until everything noted so far is written, or is about to be since the server stops.
     pub(super) async fn written(&self) {
         let Some(queue) = &self.0 else { return };
         let (reached, wait) = oneshot::channel();
-        if queue.send(Note::Reached(reached)).is_ok() {
-            wait.await.ok();
+        if queue.notes.send(Note::Reached(reached)).is_ok() {
+            tokio::select! {
+                _ = wait => {}
+                () = queue.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Writes what was noted since the task has ended.
+    pub(super) fn finish(&self, log: &Log) {
+        let Some(queue) = &self.0 else { return };
+        let Ok(mut waiting) = queue.written.try_lock() else { return };
+        while let Ok(note) = waiting.try_recv() {
+            write_one(log, note);
         }
     }
 }
@@ -95,26 +117,26 @@ pub(super) fn read(log: &Log) -> Vec<Fact> {
     log.notes().into_iter().filter_map(read).collect()
 }
 
-async fn write(log: Arc<Log>, mut notes: UnboundedReceiver<Note>, stopping: CancellationToken) {
+async fn write(log: Arc<Log>, waiting: Arc<Mutex<UnboundedReceiver<Note>>>, stopping: CancellationToken) {
+    let mut waiting = waiting.lock().await;
     loop {
-        let note = tokio::select! {
-            note = notes.recv() => note,
-            () = stopping.cancelled() => {
-                notes.close();
-                notes.recv().await
+        tokio::select! {
+            Some(note) = waiting.recv() => write_one(&log, note),
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+fn write_one(log: &Log, note: Note) {
+    match note {
+        Note::Fact(fact) => {
+            let record = serde_json::to_vec(&fact).expect("a fact is always JSON");
+            if let Err(error) = log.note(now_ms(), &record) {
+                tracing::error!(%error, "who got a message and who acknowledged it is not written down");
             }
-        };
-        match note {
-            None => return,
-            Some(Note::Fact(fact)) => {
-                let record = serde_json::to_vec(&fact).expect("a fact is always JSON");
-                if let Err(error) = log.note(now_ms(), &record) {
-                    tracing::error!(%error, "who got a message and who acknowledged it is not written down");
-                }
-            }
-            Some(Note::Reached(reached)) => {
-                reached.send(()).ok();
-            }
+        }
+        Note::Reached(reached) => {
+            reached.send(()).ok();
         }
     }
 }

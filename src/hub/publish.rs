@@ -235,6 +235,10 @@ impl Hub {
 
     /// Stops the log for good, when nothing is published any more.
     pub fn close(&self) {
+        for shard in 0..self.log.shards() {
+            self.note_undelivered(shard);
+        }
+        self.notes.finish(&self.log);
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "the log is not closed in good order");
         }

@@ -185,6 +185,11 @@ impl Entry {
         self.draft.event.history && !self.is_void()
     }
 
+    /// Whether the entry may be delivered.
+    pub fn is_ready(&self) -> bool {
+        self.ready.initialized()
+    }
+
     /// Waits until the entry may be delivered.
     pub async fn ready(&self) {
         self.ready.wait().await;

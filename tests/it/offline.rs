@@ -475,3 +475,48 @@ async fn delete(server: &TestServer, client: &Client) -> (u16, Value) {
     let reply = server.call(reqwest::Method::DELETE, &path).send().await.expect("an answer");
     (reply.status, reply.json())
 }
+
+#[tokio::test]
+async fn whatever_a_publisher_was_answered_during_a_stop_waits_in_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let many = |config: &mut Config| {
+        on_disk(&folder, "data")(config);
+        config.offline.max_events_per_user = 10_000;
+    };
+    for round in 0..6 {
+        let name = format!("user {round}");
+        let mut server = TestServer::start(many).await;
+        let url = server.url("/api/ws/broadcast");
+        let (under_way, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let publishing = tokio::spawn({
+            let name = name.clone();
+            async move {
+                let client = reqwest::Client::builder().tls_built_in_root_certs(false).build().expect("a client");
+                let mut answered = Vec::new();
+                for n in 0.. {
+                    let sent = client.post(&url).json(&to_users(&[&name], n)).send().await;
+                    let Ok(reply) = sent else { return answered };
+                    if reply.status() == 200 && reply.text().await.is_ok() {
+                        answered.push(n);
+                    }
+                    under_way.send(n).ok();
+                }
+                answered
+            }
+        });
+        for _ in 0..=5 * round {
+            begun.recv().await.expect("it publishes");
+        }
+        server.stop().await;
+        let answered = publishing.await.expect("it ends");
+        drop(server);
+        let server = TestServer::start(many).await;
+        let mut client = user(&server, &name, Transport::WebSocket).await;
+        let came = numbers(&server, &mut client).await;
+        assert!(came.is_sorted_by(|one, next| one < next), "once and in order: {came:?}");
+        let missing: Vec<_> = answered.iter().filter(|n| !came.contains(n)).collect();
+        assert!(missing.is_empty(), "{missing:?} of {}", answered.len());
+        gone(&server, client).await;
+        server.finish().await;
+    }
+}
