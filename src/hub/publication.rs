@@ -77,6 +77,7 @@ impl Publication {
             priority,
             ack: self.ack_timeout_ms.map(|timeout| (ack_id, timeout)),
             payload: self.payload,
+            fleeting: false,
             explains: self.explains,
             call: None,
             facts,

@@ -28,6 +28,8 @@ struct Written<'a> {
     ack: Option<(u64, u64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<SavedCall>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fleeting: bool,
     at: i64,
 }
 
@@ -84,6 +86,8 @@ struct Head {
     ack: Option<(u64, u64)>,
     #[serde(default)]
     call: Option<SavedCall>,
+    #[serde(default)]
+    fleeting: bool,
     at: i64,
 }
 
@@ -114,6 +118,7 @@ pub(super) fn head(draft: &Draft, catalogue: &Catalogue) -> Vec<u8> {
         priority: draft.priority.as_str(),
         ack: draft.ack,
         call: draft.call.as_ref().map(SavedCall::of),
+        fleeting: draft.fleeting,
         at: draft.published_at_ms,
     };
     let mut head = vec![0; 4];
@@ -144,6 +149,7 @@ pub(super) fn read(record: &[u8], catalogue: &Catalogue) -> Option<Draft> {
         ack: head.ack,
         facts: Facts::read(payload.get()),
         payload,
+        fleeting: head.fleeting,
         explains: false,
         call: head.call.and_then(SavedCall::read),
         published_at_ms: head.at,
@@ -174,6 +180,7 @@ mod tests {
             ack: Some((1 << 41, 5_000)),
             facts: Facts::read(payload.get()),
             payload,
+            fleeting: true,
             explains: false,
             call: Some(Call { id: [7; 32], asked: [255; 32], message: "done".into() }),
             published_at_ms: 1_700_000_000_000,
@@ -204,7 +211,7 @@ mod tests {
             );
             assert_eq!((&read.except, read.priority, read.ack), (&written.except, written.priority, written.ack));
             assert_eq!(read.payload.get(), written.payload.get());
-            assert_eq!(read.call, written.call);
+            assert_eq!((read.call, read.fleeting), (written.call, written.fleeting));
             assert_eq!(read.published_at_ms, written.published_at_ms);
         }
     }

@@ -80,6 +80,8 @@ pub struct Draft {
     pub payload: Box<RawValue>,
     /// What filters look at.
     pub facts: Facts,
+    /// Whether it is only for who is there when it is delivered.
+    pub fleeting: bool,
     /// Whether its publisher asks why it reached whom.
     pub explains: bool,
     /// The call it came with, if that may be repeated.
@@ -182,7 +184,7 @@ impl Entry {
 
     /// Whether later readers get it too, and not only who is there when it is delivered.
     pub fn is_kept(&self) -> bool {
-        self.draft.event.history && !self.is_void()
+        self.draft.event.history && !self.draft.fleeting && !self.is_void()
     }
 
     /// Whether the entry may be delivered.

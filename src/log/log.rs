@@ -406,6 +406,7 @@ mod tests {
             ack: None,
             payload: RawValue::from_string(payload.into()).expect("JSON"),
             facts: Facts::default(),
+            fleeting: false,
             explains: false,
             call: None,
             published_at_ms: crate::wire::now_ms(),

@@ -49,7 +49,9 @@ impl Server {
     async fn announce(&self) {
         let Ok(payload) = to_raw_value(&json!({ "message": "Server shutting down" })) else { return };
         let publication = Publication::new("system:maintenance", payload, ScopeFields::default());
-        let Ok(draft) = self.doors.hub.draft(publication) else { return };
+        let Ok(mut draft) = self.doors.hub.draft(publication) else { return };
+        // Whoever comes back to the next process need not hear of it.
+        draft.fleeting = true;
         if let Err(error) = self.doors.hub.publish(draft).await {
             tracing::warn!(%error, "clients could not be told");
         }

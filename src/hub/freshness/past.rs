@@ -134,6 +134,7 @@ mod tests {
                 priority: Priority::Medium,
                 ack: None,
                 payload,
+                fleeting: false,
                 explains: false,
                 call: None,
                 facts: Facts::default(),
