@@ -7,6 +7,9 @@ use super::claims::Claims;
 use crate::rooms::{Id, Scope};
 use crate::wire::{Forms, WireError};
 
+/// Longest id that a client gives its session.
+const MAX_SESSION_ID: usize = 128;
+
 /// Who a client is, once that is established.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -96,9 +99,19 @@ impl Credentials {
             user: id("user_id", &self.user_id)?,
             claims: Claims::new(vec![Scope::organization(organization.clone())]),
             organization,
-            session_id: self.session_id.as_str().map(str::to_owned),
+            session_id: session_id(&self.session_id)?,
         })
     }
+}
+
+/// The client's own id of its session; what is not text is none.
+fn session_id(value: &Value) -> Result<Option<String>, WireError> {
+    let Some(text) = value.as_str() else { return Ok(None) };
+    if text.len() > MAX_SESSION_ID {
+        let why = format!("must be at most {MAX_SESSION_ID} bytes");
+        return Err(WireError::CredentialInvalid { field: "session_id", why });
+    }
+    Ok(Some(text.to_owned()))
 }
 
 fn id(field: &'static str, value: &Value) -> Result<Id, WireError> {

@@ -21,6 +21,8 @@ pub struct Delivered {
     pub recipients: usize,
     /// Socket and user of each, if that was asked for.
     pub reached: Vec<(PublicId, Option<Id>)>,
+    /// Users whose sockets could not take it, likewise.
+    pub refused: Vec<Id>,
     /// Why to those, if the publisher asks.
     pub explanation: Option<Explanation>,
 }
@@ -189,6 +191,7 @@ impl Round<'_> {
             return;
         }
         if !recipient.send(rendered, forms, &mut self.handover) {
+            self.delivered.refused.extend(user.flatten());
             return;
         }
         if let Some(explanation) = &mut self.delivered.explanation {

@@ -1,6 +1,7 @@
 //! What one socket wants: its subscriptions, and what it receives without asking.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use crate::auth::Claims;
 use crate::events::{Catalogue, ChannelMask, Facts, Filters};
@@ -128,7 +129,9 @@ impl Interest {
     /// Whether an entry is for a socket that wants this, by the rule that [`deliver()`](super::deliver()) follows from
     /// the rooms' side.
     pub fn is_reached_by(&self, draft: &Draft, id: &PublicId, catalogue: &Catalogue) -> bool {
-        let is_in = |room: &str| self.rooms(catalogue).iter().any(|own| own == room);
+        let rooms = OnceCell::new();
+        let is_in =
+            |room: &str| rooms.get_or_init(|| self.rooms(catalogue)).binary_search_by(|own| (**own).cmp(room)).is_ok();
         let reached = match &draft.audience {
             Audience::Everyone => true,
             Audience::Scope { scope, targets: None } => {

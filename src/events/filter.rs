@@ -46,7 +46,18 @@ pub struct Filters {
     pub statuses: Vec<String>,
 }
 
+/// Most names in a list, and the longest of them.
+const MAX_NAMES: usize = 64;
+const MAX_NAME: usize = 128;
+
 impl Filters {
+    /// Whether its lists are within bounds; each filter is kept for as long as its subscription.
+    pub fn is_bounded(&self) -> bool {
+        [&self.sources, &self.statuses]
+            .into_iter()
+            .all(|list| list.len() <= MAX_NAMES && list.iter().all(|name| name.len() <= MAX_NAME))
+    }
+
     /// Whether an event with these facts passes.
     pub fn pass(&self, facts: &Facts) -> bool {
         let among = |list: &[String], value: &Option<String>| {

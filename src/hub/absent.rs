@@ -34,18 +34,26 @@ type Whom = (Id, Id);
 #[derive(Debug)]
 pub(super) struct Absent {
     kept_for_ms: i64,
-    /// Sessions that are remembered; the first to end are forgotten first.
+    /// Sessions that are remembered; the first to end of the organization that has most are forgotten first.
     most: usize,
     book: Mutex<Book>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
-    /// By organization and user, each with its number.
-    organizations: HashMap<Id, HashMap<Id, VecDeque<(u64, Seen)>>>,
-    /// Whose each number is.
-    order: BTreeMap<u64, Whom>,
+    organizations: HashMap<Id, Organization>,
+    /// How many sessions there are.
+    count: usize,
     next: u64,
+}
+
+/// The sessions of one organization.
+#[derive(Debug, Default)]
+struct Organization {
+    /// Each with its number.
+    users: HashMap<Id, VecDeque<(u64, Seen)>>,
+    /// Whose each number is.
+    order: BTreeMap<u64, Id>,
 }
 
 impl Absent {
@@ -62,16 +70,17 @@ impl Absent {
         });
         let number = book.next;
         book.next += 1;
-        book.order.insert(number, (organization.clone(), user.clone()));
-        let users = book.organizations.entry(organization.clone()).or_default();
-        let sessions = users.entry(user.clone()).or_default();
+        book.count += 1;
+        let present = book.organizations.entry(organization.clone()).or_default();
+        present.order.insert(number, user.clone());
+        let sessions = present.users.entry(user.clone()).or_default();
         sessions.push_back((number, seen));
-        let surplus = if sessions.len() > SESSIONS { sessions.pop_front() } else { None };
-        if let Some((number, _)) = surplus {
-            book.order.remove(&number);
+        let surplus = (sessions.len() > SESSIONS).then(|| sessions[0].0);
+        if let Some(surplus) = surplus {
+            book.retain(organization, user, |number, _| number != surplus);
         }
-        while book.order.len() > self.most {
-            book.forget_first();
+        if book.count > self.most {
+            book.forget_of_largest();
         }
     }
 
@@ -83,7 +92,7 @@ impl Absent {
     /// What a session of a user wanted when it ended.
     pub(super) fn session(&self, organization: &Id, user: &Id, session_id: &str, namespace: &str) -> Option<Interest> {
         let book = self.lock();
-        let sessions = book.organizations.get(organization)?.get(user)?;
+        let sessions = book.organizations.get(organization)?.users.get(user)?;
         let same = |seen: &Seen| seen.session_id.as_deref() == Some(session_id) && *seen.namespace == *namespace;
         sessions.iter().find(|(_, seen)| same(seen)).map(|(_, seen)| seen.interest.clone())
     }
@@ -92,7 +101,7 @@ impl Absent {
     pub(super) fn reached_by(&self, organization: &Id, draft: &Draft, catalogue: &Catalogue) -> Vec<Id> {
         let book = self.lock();
         let wants = |seen: &Seen| seen.interest.is_reached_by(draft, &seen.socket, catalogue);
-        let users = book.organizations.get(organization).into_iter().flatten();
+        let users = book.organizations.get(organization).into_iter().flat_map(|organization| &organization.users);
         users
             .filter(|(_, sessions)| sessions.iter().any(|(_, seen)| wants(seen)))
             .map(|(user, _)| user.clone())
@@ -102,19 +111,25 @@ impl Absent {
     /// Everything that is remembered, the first to be forgotten first.
     pub(super) fn all(&self) -> Vec<(Whom, Seen)> {
         let book = self.lock();
-        let seen = |(number, whom): (&u64, &Whom)| {
-            let sessions = book.organizations.get(&whom.0)?.get(&whom.1)?;
-            let (_, seen) = sessions.iter().find(|(other, _)| other == number)?;
-            Some((whom.clone(), seen.clone()))
-        };
-        book.order.iter().filter_map(seen).collect()
+        let mut all: Vec<(u64, Whom, Seen)> = Vec::new();
+        for (organization, present) in &book.organizations {
+            for (user, sessions) in &present.users {
+                let whom = (organization.clone(), user.clone());
+                all.extend(sessions.iter().map(|(number, seen)| (*number, whom.clone(), seen.clone())));
+            }
+        }
+        all.sort_by_key(|(number, ..)| *number);
+        all.into_iter().map(|(_, whom, seen)| (whom, seen)).collect()
     }
 
     /// Forgets what has ended too long ago.
     pub(super) fn trim(&self, now_ms: i64) {
         let mut book = self.lock();
-        while book.first_ended_at().is_some_and(|at_ms| now_ms - at_ms >= self.kept_for_ms) {
-            book.forget_first();
+        let organizations: Vec<Id> = book.organizations.keys().cloned().collect();
+        for organization in organizations {
+            while book.first_ended_at(&organization).is_some_and(|at_ms| now_ms - at_ms >= self.kept_for_ms) {
+                book.forget_first(&organization);
+            }
         }
     }
 
@@ -124,15 +139,24 @@ impl Absent {
 }
 
 impl Book {
-    fn first_ended_at(&self) -> Option<i64> {
-        let (number, (organization, user)) = self.order.first_key_value()?;
-        let sessions = self.organizations.get(organization)?.get(user)?;
-        sessions.iter().find(|(other, _)| other == number).map(|(_, seen)| seen.at_ms)
+    fn first_ended_at(&self, organization: &Id) -> Option<i64> {
+        let organization = self.organizations.get(organization)?;
+        let (number, user) = organization.order.first_key_value()?;
+        organization.users.get(user)?.iter().find(|(other, _)| other == number).map(|(_, seen)| seen.at_ms)
     }
 
-    fn forget_first(&mut self) {
-        let Some((first, (organization, user))) = self.order.pop_first() else { return };
-        self.retain(&organization, &user, |number, _| number != first);
+    fn forget_first(&mut self, organization: &Id) {
+        let first = self.organizations.get(organization).and_then(|organization| organization.order.first_key_value());
+        let Some((first, user)) = first.map(|(first, user)| (*first, user.clone())) else { return };
+        self.retain(organization, &user, |number, _| number != first);
+    }
+
+    /// One organization's sessions do not make those of the others be forgotten.
+    fn forget_of_largest(&mut self) {
+        let largest = self.organizations.iter().max_by_key(|(_, organization)| organization.order.len());
+        if let Some(organization) = largest.map(|(id, _)| id.clone()) {
+            self.forget_first(&organization);
+        }
     }
 
     fn forget(&mut self, organization: &Id, user: &Id, which: impl Fn(&Seen) -> bool) {
@@ -140,12 +164,13 @@ impl Book {
     }
 
     fn retain(&mut self, organization: &Id, user: &Id, keep: impl Fn(u64, &Seen) -> bool) {
-        let Some(users) = self.organizations.get_mut(organization) else { return };
+        let Some(Organization { users, order }) = self.organizations.get_mut(organization) else { return };
         let Some(sessions) = users.get_mut(user) else { return };
         sessions.retain(|(number, seen)| {
             let keeps = keep(*number, seen);
             if !keeps {
-                self.order.remove(number);
+                order.remove(number);
+                self.count -= 1;
             }
             keeps
         });
@@ -194,6 +219,17 @@ mod tests {
         absent.forget(&o, &u, Some("a"));
         assert_eq!(since("a"), None);
         assert!(absent.lock().organizations.is_empty());
+    }
+
+    #[test]
+    fn the_sessions_of_one_organization_cost_the_others_nothing() {
+        let absent = Absent::new(1_000, 3);
+        absent.add(&id("quiet"), &id("u"), seen(Some("a"), 1));
+        for at_ms in 2..=20 {
+            absent.add(&id("busy"), &id(&at_ms.to_string()), seen(None, at_ms));
+        }
+        assert!(absent.session(&id("quiet"), &id("u"), "a", "/").is_some());
+        assert_eq!(absent.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [1, 19, 20]);
     }
 
     #[test]

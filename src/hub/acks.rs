@@ -4,24 +4,35 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::escalation::Done;
 use super::notes::{self, Fact};
 use super::publish::Hub;
 use super::receipts::{Progress, Receipt, Settled};
 use super::waiting::Wait;
-use crate::delivery::Recipient;
+use crate::delivery::{Delivered, Recipient};
 use crate::log::{Audience, Draft, Entry};
 use crate::rooms::{Id, RoomName};
 use crate::wire::{PublicId, now_ms};
 
 impl Hub {
-    /// A socket acknowledges by the ack id on the wire.
-    pub fn acknowledge(&self, ack_id: u64, socket: &PublicId) {
-        self.settle(self.receipts.of_ack(ack_id).and_then(|receipt| receipt.acknowledge(socket, now_ms())));
+    /// A socket of an organization acknowledges by the ack id on the wire.
+    pub fn acknowledge(&self, ack_id: u64, socket: &PublicId, organization: Option<&Id>) {
+        self.acknowledge_by(self.receipts.of_ack(ack_id), socket, organization);
     }
 
-    /// A socket acknowledges by the message's id; one that is not known, or no longer, changes nothing.
-    pub fn acknowledge_message(&self, message_id: &str, socket: &PublicId) {
-        self.settle(self.receipts.of_message(message_id).and_then(|receipt| receipt.acknowledge(socket, now_ms())));
+    /// A socket of an organization acknowledges by the message's id; one that is not known, or no longer, changes
+    /// nothing.
+    pub fn acknowledge_message(&self, message_id: &str, socket: &PublicId, organization: &Id) {
+        self.acknowledge_by(self.receipts.of_message(message_id), socket, Some(organization));
+    }
+
+    fn acknowledge_by(&self, receipt: Option<Arc<Receipt>>, socket: &PublicId, organization: Option<&Id>) {
+        let is_theirs =
+            |receipt: &Arc<Receipt>| receipt.organization.as_ref().is_none_or(|own| Some(own) == organization);
+        let Some(receipt) = receipt.filter(is_theirs) else { return };
+        if let Some(settled) = receipt.acknowledge(socket, now_ms()) {
+            self.settle(settled);
+        }
     }
 
     /// How far a message has been acknowledged, and its organization; none if its receipts are not kept.
@@ -48,43 +59,28 @@ impl Hub {
         })
     }
 
-    fn settle(&self, settled: Option<Settled>) {
-        let Some(Settled { ack_id, socket, waits, at_ms }) = settled else { return };
+    fn settle(&self, settled: Settled) {
+        let Settled { ack_id, socket, waits, at_ms } = settled;
         if let Some((organization, user, offset)) = waits {
             self.offline.waiting.remove(&organization, &user, offset);
         }
         self.notes.add(|| Fact::Acknowledged { ack_id, socket, at_ms });
     }
 
-    /// An entry was sent to these sockets, and waits for users who had none, whose number it tells; only the sequencer of
-    /// its shard says so.
-    pub(super) fn sent(&self, entry: &Entry, mut sockets: Vec<(PublicId, Option<Id>)>) -> usize {
+    /// An entry was sent to sockets, and waits for users whom it did not reach, whose number it tells; only the
+    /// sequencer of its shard says so.
+    pub(super) fn sent(&self, entry: &Entry, mut delivered: Delivered) -> usize {
         let draft = &entry.draft;
-        let absent = self.absent_from(entry, &sockets);
+        let absent = self.absent_from(entry, &delivered);
         if draft.ack.is_none() {
             // Nobody asks who has got it.
-            sockets.clear();
+            delivered.reached.clear();
         }
-        let offset = entry.position.offset;
+        let sockets = delivered.reached;
+        let (offset, offline) = (entry.position.offset, absent.len());
         let ack_id = draft.ack.map(|(ack_id, _)| ack_id);
-        let receipt = ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id));
-        if let Some(receipt) = &receipt {
-            receipt.sent(offset, &sockets, &absent);
-        }
         let until_ms = draft.published_at_ms.saturating_add(self.offline.ttl_ms);
-        if let (Some(scope), true) = (draft.audience.scope(), self.offline.keeps(entry)) {
-            let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
-            for user in reached.chain(&absent) {
-                // An acknowledgement can be faster than this.
-                if !receipt.as_ref().is_some_and(|receipt| receipt.is_settled(user)) {
-                    self.offline.waiting.add(&scope.organization, user, Wait { offset, until_ms, ack_id });
-                }
-            }
-        }
-        let offline = absent.len();
-        if ack_id.is_none() && offline == 0 {
-            return 0;
-        }
+        // Before anybody can be known to have acknowledged, so that this is what is noted first.
         self.notes.add(|| Fact::Sent {
             message_id: draft.message_id.clone(),
             position: entry.position.to_string(),
@@ -92,10 +88,19 @@ impl Hub {
             ack_id,
             due_at_ms: due_at(draft),
             until_ms,
-            sockets,
-            absent,
+            sockets: sockets.clone(),
+            absent: absent.clone(),
             escalates: self.escalation.concerns(draft),
         });
+        if let (Some(scope), true) = (draft.audience.scope(), self.offline.keeps(entry)) {
+            let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
+            for user in reached.chain(&absent) {
+                self.offline.waiting.add(&scope.organization, user, Wait { offset, until_ms, ack_id });
+            }
+        }
+        if let Some(receipt) = ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
+            receipt.sent(offset, &sockets, &absent).into_iter().for_each(|settled| self.settle(settled));
+        }
         offline
     }
 
@@ -104,36 +109,44 @@ impl Hub {
         let after = self.delivered(shard);
         for entry in self.log.since(shard, after, usize::MAX).entries {
             if entry.is_ready() && !entry.is_void() && concerns_users(&entry.draft) {
-                self.sent(&entry, Vec::new());
+                self.sent(&entry, Delivered::default());
             }
         }
     }
 
-    /// Sends a socket an entry that its user missed: a receipt knows of the socket before it can acknowledge.
-    pub(super) fn hand(&self, entry: &Entry, recipient: &Recipient, send: impl FnOnce()) {
-        if let Some((ack_id, _)) = entry.draft.ack
-            && let Some(receipt) = self.receipts.of_ack(ack_id)
-            && let Some((_, user)) = &recipient.interest().identity
+    /// Sends a socket an entry that its user missed: a receipt knows of the socket before it can acknowledge. One that
+    /// the socket only looks back at is not asked of it, unless it is of its user anyway.
+    pub(super) fn hand(&self, entry: &Entry, recipient: &Recipient, looks_back: bool, send: impl FnOnce()) {
+        let receipt = entry.draft.ack.and_then(|(ack_id, _)| self.receipts.of_ack(ack_id));
+        let identity = || recipient.interest().identity.clone();
+        if let Some(receipt) = receipt
+            && let Some((organization, user)) = identity()
+            && receipt.handed(&user, &recipient.id, entry.position.offset, !looks_back, |socket| self.is_gone(socket))
         {
-            receipt.handed(user, &recipient.id, entry.position.offset, |socket| self.is_gone(socket));
+            self.note_handed(entry, recipient, organization, user);
         }
         send();
     }
 
-    /// An entry that its user missed has been written to a socket.
+    /// An entry that its user missed has been written to a socket: it waits no more, unless for an acknowledgement.
     pub(super) fn handed(&self, entry: &Entry, recipient: &Recipient) {
-        if !concerns_users(&entry.draft) {
+        let receipt = entry.draft.ack.and_then(|(ack_id, _)| self.receipts.of_ack(ack_id));
+        if receipt.is_some() || !concerns_users(&entry.draft) {
             return;
         }
         let Some((organization, user)) = recipient.interest().identity.clone() else { return };
-        let ack_id = entry.draft.ack.map(|(ack_id, _)| ack_id);
-        // What has a receipt waits until it is acknowledged.
-        if ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)).is_none() {
-            self.offline.waiting.remove(&organization, &user, entry.position.offset);
+        if self.offline.waiting.remove(&organization, &user, entry.position.offset) {
+            self.note_handed(entry, recipient, organization, user);
         }
-        self.notes.add(|| {
-            let (position, socket) = (entry.position.to_string(), recipient.id.clone());
-            Fact::Handed { ack_id, position, organization, user, socket }
+    }
+
+    fn note_handed(&self, entry: &Entry, recipient: &Recipient, organization: Id, user: Id) {
+        self.notes.add(|| Fact::Handed {
+            ack_id: entry.draft.ack.map(|(ack_id, _)| ack_id),
+            position: entry.position.to_string(),
+            organization,
+            user,
+            socket: recipient.id.clone(),
         });
     }
 
@@ -141,37 +154,73 @@ impl Hub {
         self.directory.recipient(socket.as_str()).is_none()
     }
 
-    /// Takes over what earlier processes have noted.
+    /// Takes over what earlier processes have noted. What they have left undelivered waits for its users.
     pub(super) fn bring_back(self: &Arc<Self>) {
         let now = now_ms();
-        let mut watched = HashMap::new();
+        let mut reached: Vec<Option<u64>> = vec![None; self.log.shards()];
+        let mut watched: HashMap<u64, (usize, u64, Done)> = HashMap::new();
         for fact in notes::read(&self.log) {
             match &fact {
-                Fact::Sent { ack_id: Some(ack_id), organization, position, escalates: true, .. } => {
-                    let shard = self.log.shard_of(organization.as_ref());
-                    if let Some(offset) = Fact::offset(position, &self.log.head(shard)) {
-                        watched.insert(*ack_id, (shard, offset));
+                Fact::Reached { positions } => {
+                    for (shard, offset) in positions.iter().filter_map(|position| self.log.place(position)) {
+                        reached[shard] = reached[shard].max(Some(offset));
+                    }
+                }
+                Fact::Sent { position, ack_id, escalates, .. } => {
+                    if let Some((shard, offset)) = self.log.place(position) {
+                        reached[shard] = reached[shard].max(Some(offset));
+                        if let (Some(ack_id), true) = (ack_id, *escalates) {
+                            watched.insert(*ack_id, (shard, offset, Done::default()));
+                        }
                     }
                 }
                 Fact::Escalated { ack_id } => {
-                    watched.remove(ack_id);
+                    watched.entry(*ack_id).and_modify(|(_, _, done)| done.published = true);
                 }
-                _ => {}
+                Fact::Called { ack_id } => {
+                    watched.entry(*ack_id).and_modify(|(_, _, done)| done.called = true);
+                }
+                Fact::Handed { .. } | Fact::Acknowledged { .. } => {}
             }
             self.bring_back_one(fact, now);
         }
-        for (ack_id, (shard, offset)) in watched {
-            if let Some(receipt) = self.receipts.of_ack(ack_id) {
-                self.watch(receipt, shard, offset);
+        for (shard, reached) in reached.into_iter().enumerate() {
+            self.leave_undelivered(shard, reached);
+        }
+        for (ack_id, (shard, offset, done)) in watched {
+            let entry = self.log.entry(shard, offset);
+            if let (Some(receipt), Some(entry)) = (self.receipts.of_ack(ack_id), entry) {
+                self.watch(receipt, entry, done);
             }
         }
+        self.note_reached();
+    }
+
+    /// What an earlier process has stored and not delivered waits for its users; none if nothing is known of that.
+    fn leave_undelivered(self: &Arc<Self>, shard: usize, reached: Option<u64>) {
+        let Some(reached) = reached else { return };
+        for entry in self.log.between(shard, reached, self.log.head(shard).offset) {
+            if !concerns_users(&entry.draft) {
+                continue;
+            }
+            let receipt = self.open_receipt(&entry.draft);
+            self.sent(&entry, Delivered::default());
+            if let Some(receipt) = receipt.filter(|_| self.escalation.concerns(&entry.draft)) {
+                self.watch(receipt, entry, Done::default());
+            }
+        }
+    }
+
+    /// Notes up to where everything has been delivered.
+    pub(super) fn note_reached(&self) {
+        let position = |shard| self.log.head(shard).at(self.delivered(shard)).to_string();
+        self.notes.add(|| Fact::Reached { positions: (0..self.log.shards()).map(position).collect() });
     }
 
     fn bring_back_one(&self, fact: Fact, now: i64) {
         match fact {
             Fact::Sent { message_id, position, organization, ack_id, due_at_ms, until_ms, sockets, absent, .. } => {
-                let shard = self.log.shard_of(organization.as_ref());
-                let Some(offset) = Fact::offset(&position, &self.log.head(shard)) else { return };
+                let Some((_, offset)) = self.log.place(&position) else { return };
                 if let Some(ack_id) = ack_id {
                     let open = || self.receipts.open(ack_id, &message_id, organization.clone(), due_at_ms);
                     self.receipts.of_ack(ack_id).unwrap_or_else(open).sent(offset, &sockets, &absent);
@@ -184,11 +233,14 @@ impl Hub {
                 }
             }
             Fact::Handed { ack_id, position, organization, user, socket } => {
-                let shard = self.log.shard_of(Some(&organization));
-                let Some(offset) = Fact::offset(&position, &self.log.head(shard)) else { return };
+                let Some((_, offset)) = self.log.place(&position) else { return };
                 match ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
-                    Some(receipt) => receipt.handed(&user, &socket, offset, |_| true),
-                    None => self.offline.waiting.remove(&organization, &user, offset),
+                    Some(receipt) => {
+                        receipt.handed(&user, &socket, offset, true, |_| true);
+                    }
+                    None => {
+                        self.offline.waiting.remove(&organization, &user, offset);
+                    }
                 }
             }
             Fact::Acknowledged { ack_id, socket, at_ms } => {
@@ -197,7 +249,7 @@ impl Hub {
                     self.offline.waiting.remove(&organization, &user, offset);
                 }
             }
-            Fact::Escalated { .. } => {}
+            Fact::Reached { .. } | Fact::Escalated { .. } | Fact::Called { .. } => {}
         }
     }
 
@@ -226,10 +278,11 @@ pub(super) fn named_users(draft: &Draft) -> impl Iterator<Item = Id> {
         Audience::Scope { targets, .. } => targets.as_ref(),
         Audience::Everyone => None,
     };
-    let rooms =
-        targets.into_iter().flat_map(|targets| &targets.rooms).filter_map(|room| match RoomName::parse(room)? {
-            RoomName::User(_, user) => Some(user),
-            _ => None,
-        });
+    let organization = draft.audience.scope().map(|scope| &scope.organization);
+    let rooms = targets.into_iter().flat_map(|targets| &targets.rooms);
+    let rooms = rooms.filter_map(move |room| match RoomName::parse(room)? {
+        RoomName::User(own, user) if Some(&own) == organization => Some(user),
+        _ => None,
+    });
     targets.into_iter().flat_map(|targets| targets.users.iter().cloned()).chain(rooms)
 }

@@ -34,6 +34,13 @@ pub(super) struct Escalation {
     backend: Option<Backend>,
 }
 
+/// What has happened of an escalation.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Done {
+    pub(super) published: bool,
+    pub(super) called: bool,
+}
+
 impl Escalation {
     pub(super) fn new(config: &config::Escalation) -> Self {
         let backend = (!config.url.is_empty()).then(|| Backend::new(Duration::from_millis(config.timeout_ms)));
@@ -51,27 +58,30 @@ impl Escalation {
 
 impl Hub {
     /// Waits for the first acknowledgement of an entry, and sees to it that somebody hears if there is none.
-    pub(super) fn watch(self: &Arc<Self>, receipt: Arc<Receipt>, shard: usize, offset: u64) {
+    pub(super) fn watch(self: &Arc<Self>, receipt: Arc<Receipt>, entry: Arc<Entry>, done: Done) {
         let (hub, stopping) = (self.clone(), self.stopping.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = receipt.first() => {}
                 // The next process goes on.
                 () = stopping.cancelled() => {}
-                () = tokio::time::sleep(receipt.time_left()) => hub.escalate(&receipt, shard, offset).await,
+                () = tokio::time::sleep(receipt.time_left()) => hub.escalate(&receipt, &entry, done).await,
             }
         });
     }
 
-    async fn escalate(self: &Arc<Self>, receipt: &Receipt, shard: usize, offset: u64) {
-        let entry = self.page(shard, offset - 1, 1).await.entries.pop();
-        let Some(entry) = entry.filter(|entry| entry.position.offset == offset && !entry.is_void()) else { return };
-        let body = self.body(&entry, receipt);
+    async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry, done: Done) {
+        if done.published && done.called {
+            return;
+        }
+        let ack_id = receipt.ack_id;
+        let body = self.body(entry, receipt);
         tracing::warn!(message_id = %entry.draft.message_id, event = %entry.draft.event.name, "nobody has acknowledged");
-        let published = self.publish_escalation(&entry, &body).await;
-        let called = self.call_service(&entry, body).await;
-        if published && called {
-            self.notes.add(|| Fact::Escalated { ack_id: receipt.ack_id });
+        if !done.published && self.publish_escalation(entry, &body).await {
+            self.notes.add(|| Fact::Escalated { ack_id });
+        }
+        if !done.called && self.call_service(entry, body).await {
+            self.notes.add(|| Fact::Called { ack_id });
         }
     }
 

@@ -60,11 +60,12 @@ impl Hub {
     /// The newest entries of a room.
     fn newest(&self, shard: usize, room: &RoomName, limit: usize) -> History {
         let head = self.log.head(shard);
-        let mut reach = (2 * limit).max(PAGE) as u64;
+        let first = self.log.first(shard);
+        let mut reach = (2 * limit).max(PAGE);
         loop {
-            let after = head.offset.saturating_sub(reach);
+            let after = self.log.back(shard, reach);
             let (mut entries, _) = self.forward(shard, room, after, usize::MAX);
-            if entries.len() >= limit || after == 0 || !self.log.is_whole_behind(shard, &head.at(after)) {
+            if entries.len() >= limit || after < first {
                 let surplus = entries.len().saturating_sub(limit);
                 entries.drain(..surplus);
                 let complete = surplus > 0 || entries.len() == limit || self.log.is_whole_behind(shard, &head.at(0));

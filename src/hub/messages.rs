@@ -14,7 +14,7 @@ const PAGE: usize = 500;
 impl Hub {
     /// The message with this id, if the log still has it; it reads from the disk, so it is for a thread that may wait.
     pub fn message(&self, id: &str) -> Option<Arc<Entry>> {
-        let at_ms = id.strip_prefix("msg_")?.split('_').next()?.parse().ok()?;
+        let at_ms = id.strip_prefix("msg_")?.split('_').next()?.parse::<i64>().ok()?;
         (0..self.log.shards()).find_map(|shard| self.message_in(shard, id, at_ms))
     }
 
@@ -35,7 +35,7 @@ impl Hub {
     }
 
     fn message_in(&self, shard: usize, id: &str, at_ms: i64) -> Option<Arc<Entry>> {
-        let mut after = self.last_before(shard, at_ms - SLACK_MS);
+        let mut after = self.last_before(shard, at_ms.saturating_sub(SLACK_MS));
         loop {
             let page = self.log.since(shard, after, PAGE).entries;
             after = page.last()?.position.offset;
@@ -43,7 +43,7 @@ impl Hub {
                 if entry.draft.message_id == id {
                     return (!entry.is_void()).then_some(entry);
                 }
-                if entry.draft.published_at_ms > at_ms + SLACK_MS {
+                if entry.draft.published_at_ms > at_ms.saturating_add(SLACK_MS) {
                     return None;
                 }
             }

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::log::{Log, Position};
+use crate::log::Log;
 use crate::rooms::Id;
 use crate::wire::{PublicId, now_ms};
 
@@ -39,16 +39,12 @@ pub(super) enum Fact {
     Handed { ack_id: Option<u64>, position: String, organization: Id, user: Id, socket: PublicId },
     /// A socket has acknowledged it.
     Acknowledged { ack_id: u64, socket: PublicId, at_ms: i64 },
-    /// It was not acknowledged in time, and what should happen then has.
+    /// It was not acknowledged in time, and that was published.
     Escalated { ack_id: u64 },
-}
-
-impl Fact {
-    /// The offset of a position, if it is of this life of the log.
-    pub(super) fn offset(position: &str, head: &Position) -> Option<u64> {
-        let (epoch, offset) = position.split_once('.')?;
-        offset.parse().ok().filter(|_| *epoch == *head.epoch)
-    }
+    /// The same, and a service was told.
+    Called { ack_id: u64 },
+    /// Everything up to here has been delivered in each shard.
+    Reached { positions: Vec<String> },
 }
 
 #[derive(Debug)]
@@ -120,10 +116,14 @@ pub(super) fn read(log: &Log) -> Vec<Fact> {
 async fn write(log: Arc<Log>, waiting: Arc<Mutex<UnboundedReceiver<Note>>>, stopping: CancellationToken) {
     let mut waiting = waiting.lock().await;
     loop {
-        tokio::select! {
-            Some(note) = waiting.recv() => write_one(&log, note),
+        let note = tokio::select! {
+            Some(note) = waiting.recv() => note,
             () = stopping.cancelled() => return,
+        };
+        if matches!(note, Note::Reached(_)) {
+            log.notes_durable().await;
         }
+        write_one(&log, note);
     }
 }
 

@@ -13,11 +13,11 @@ use super::publish::Hub;
 use super::replay::{Missed, Unfinished, bytes_about, page_of};
 use super::waiting::{Wait, Waiting};
 use crate::config;
-use crate::connection::Handover;
-use crate::delivery::{Interest, Recipient};
-use crate::log::{Entry, Named};
-use crate::rooms::Id;
-use crate::wire::{Form, PublicId, now_ms};
+use crate::connection::{Handover, Read};
+use crate::delivery::{Delivered, Interest, Recipient};
+use crate::log::Entry;
+use crate::rooms::{Id, user_room};
+use crate::wire::{Form, now_ms};
 
 /// Users of one server who are not there.
 #[derive(Debug)]
@@ -38,8 +38,24 @@ pub struct Owed {
     offsets: Vec<u64>,
     /// The one of which the first form has been read.
     half: Option<u64>,
-    /// Offset up to which nothing newer is told.
-    reached: u64,
+    /// What comes behind them.
+    missed: Missed,
+}
+
+impl Owed {
+    /// What a session that is taken up again was about to be told and has not read; none if there is nothing. `half` is
+    /// the last entry it has read, if that may be only the first form of it.
+    pub fn again(interest: &Interest, read: &Read, half: Option<u64>) -> Option<Vec<u64>> {
+        let unread = |offset: &u64| Some(*offset) == half || (*offset > read.up_to && !read.beyond.contains(offset));
+        let offsets: Vec<u64> = interest.owed.iter().copied().filter(unread).collect();
+        (!offsets.is_empty()).then_some(offsets)
+    }
+
+    /// These, and then what the session missed.
+    pub fn and(offsets: Vec<u64>, half: Option<u64>, missed: Missed) -> Self {
+        let half = half.filter(|half| offsets.contains(half));
+        Self { shard: missed.shard(), offsets, half, missed }
+    }
 }
 
 impl Offline {
@@ -63,27 +79,44 @@ impl Offline {
     pub(super) fn gate(&self, shard: usize) -> MutexGuard<'_, ()> {
         self.gates[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    pub(super) fn trim(&self, now_ms: i64) {
-        self.waiting.trim(now_ms);
-        self.absent.trim(now_ms);
-    }
 }
 
 impl Hub {
-    /// The users an entry is for whom it did not reach on any of these sockets.
-    pub(super) fn absent_from(&self, entry: &Entry, reached: &[(PublicId, Option<Id>)]) -> Vec<Id> {
+    /// The users an entry is for whom it did not reach: those that it names, those who would have received it had they
+    /// been here, and those whose sockets could not take it.
+    pub(super) fn absent_from(&self, entry: &Entry, delivered: &Delivered) -> Vec<Id> {
         let draft = &entry.draft;
         let Some(scope) = draft.audience.scope().filter(|_| self.offline.keeps(entry)) else { return Vec::new() };
-        let mut users: Vec<Id> = named_users(draft).collect();
+        let organization = &scope.organization;
+        let mut users: Vec<Id> = named_users(draft).chain(delivered.refused.iter().cloned()).collect();
         if draft.ack.is_some() {
-            users.extend(self.offline.absent.reached_by(&scope.organization, draft, &self.catalogue));
+            let is_away = |user: &Id| self.directory.count(&user_room(organization, user)) == 0;
+            users.extend(
+                self.offline.absent.reached_by(organization, draft, &self.catalogue).into_iter().filter(is_away),
+            );
         }
         users.sort_unstable();
         users.dedup();
-        let reached: HashSet<&Id> = reached.iter().filter_map(|(_, user)| user.as_ref()).collect();
-        users.retain(|user| !reached.contains(user));
+        // Whoever has a socket that the publisher left out is not away.
+        let left_out: Vec<Id> = draft
+            .except
+            .iter()
+            .filter_map(|socket| self.directory.recipient(socket)?.interest().identity.clone())
+            .filter_map(|(own, user)| (own == *organization).then_some(user))
+            .collect();
+        let reached = delivered.reached.iter().filter_map(|(_, user)| user.as_ref());
+        let not_away: HashSet<&Id> = reached.chain(&left_out).collect();
+        users.retain(|user| !not_away.contains(user));
         users
+    }
+
+    /// Forgets what has waited, or been remembered, for too long.
+    pub(super) fn trim_users(&self, now_ms: i64) {
+        let firsts: Vec<u64> = (0..self.log.shards()).map(|shard| self.log.first(shard)).collect();
+        let is_kept = |organization: &Id, offset: u64| offset >= firsts[self.log.shard_of(Some(organization))];
+        self.offline.waiting.trim(now_ms, is_kept);
+        self.offline.absent.trim(now_ms);
+        self.receipts.trim(now_ms.saturating_sub(self.offline.ttl_ms));
     }
 
     /// A socket becomes one of a user's: `join` puts it into its rooms, and is told what waits for the user and the
@@ -105,7 +138,8 @@ impl Hub {
         // The last of them may be in delivery.
         let reached = offsets.last().map_or(0, |last| *last).max(self.delivered(shard));
         join(if owed { offsets.clone() } else { Vec::new() }, reached);
-        owed.then_some(Owed { shard, offsets, half: None, reached })
+        let missed = Missed::behind(shard, reached, self.plane.unpressed_bytes());
+        owed.then_some(Owed { shard, offsets, half: None, missed })
     }
 
     fn still_waits(&self, wait: &Wait, user: &Id) -> bool {
@@ -148,21 +182,10 @@ impl Hub {
         }
     }
 
-    /// What a session that is taken up again was about to be told, beyond the last it has read.
-    pub fn owed_again(&self, organization: &Id, interest: &Interest, last: Option<&Named>) -> Option<Owed> {
-        let shard = self.log.shard_of(Some(organization));
-        let half = last.filter(|last| last.form == Some(Form::Named)).map(|last| last.position.offset);
-        let read = last.map_or(0, |last| last.position.offset);
-        let unread = |offset: &u64| *offset > read || Some(*offset) == half;
-        let offsets: Vec<u64> = interest.owed.iter().copied().filter(unread).collect();
-        // Nothing else from before its time was for it.
-        (!offsets.is_empty()).then_some(Owed { shard, offsets, half, reached: interest.since })
-    }
-
     /// Tells a socket what waited for its user, no faster than it takes it, and has it go live.
     pub async fn hand_over(self: Arc<Self>, recipient: Arc<Recipient>, owed: Owed) {
         let mut unfinished = Unfinished::of(&recipient);
-        let Owed { shard, offsets, half, reached } = owed;
+        let Owed { shard, offsets, half, missed } = owed;
         let mut rest = &offsets[..];
         while !rest.is_empty() {
             if !recipient.connection.caught_up().await {
@@ -174,9 +197,8 @@ impl Hub {
                 && (page.is_empty() || bytes < self.plane.unpressed_bytes() && page.len() < page_of(&recipient))
             {
                 rest = after;
-                let entry = self.page(shard, offset - 1, 1).await.entries.pop();
                 // What the log does not keep any more is passed over.
-                if let Some(entry) = entry.filter(|entry| entry.position.offset == *offset && !entry.is_void()) {
+                if let Some(entry) = self.entry(shard, *offset).await {
                     bytes += bytes_about(&entry);
                     page.push(entry);
                 }
@@ -189,7 +211,7 @@ impl Hub {
                 } else {
                     &[Form::Named, Form::Envelope]
                 };
-                self.hand(entry, &recipient, || recipient.send_unread(entry, unread, &mut handover));
+                self.hand(entry, &recipient, false, || recipient.send_unread(entry, unread, &mut handover));
             }
             drop(handover);
             if !recipient.connection.written_out().await {
@@ -198,7 +220,24 @@ impl Hub {
             page.iter().for_each(|entry| self.handed(entry, &recipient));
         }
         unfinished.finish();
-        let missed = Missed::behind(shard, reached, self.plane.unpressed_bytes());
         self.replay(recipient, missed).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Forms;
+
+    #[test]
+    fn what_was_overtaken_is_owed_still() {
+        let interest = Interest { owed: vec![3, 5, 7, 9], since: 20, ..Interest::none(Forms::Both) };
+        let again =
+            |up_to, beyond: &[u64], half| Owed::again(&interest, &Read { up_to, beyond: beyond.to_vec() }, half);
+        assert_eq!(again(0, &[], None), Some(vec![3, 5, 7, 9]));
+        assert_eq!(again(3, &[9], None), Some(vec![5, 7]));
+        assert_eq!(again(5, &[], Some(5)), Some(vec![5, 7, 9]));
+        assert_eq!(again(3, &[9], Some(9)), Some(vec![5, 7, 9]));
+        assert_eq!(again(20, &[], None), None);
     }
 }

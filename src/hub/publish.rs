@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::acks::concerns_users;
-use super::escalation::Escalation;
+use super::escalation::{Done, Escalation};
 use super::freshness::{self, Freshness};
 use super::notes::Notes;
 use super::offline::Offline;
@@ -167,12 +167,11 @@ impl Hub {
             }
         };
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
-        let first = shards.start;
         let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
         self.freshness.heard(&appended.entries[0].draft);
         let position = appended.entries[0].position.clone();
         if let Some(receipt) = receipt.filter(|_| escalates) {
-            self.watch(receipt, first, position.offset);
+            self.watch(receipt, appended.entries[0].clone(), Done::default());
         }
         if self.log.is_durable(&appended) {
             appended.entries.into_iter().for_each(|entry| self.prepare(entry));
@@ -226,7 +225,8 @@ impl Hub {
             tokio::select! {
                 _ = tick.tick() => {
                     self.log.trim(now_ms());
-                    self.offline.trim(now_ms());
+                    self.trim_users(now_ms());
+                    self.note_reached();
                 }
                 () = stopping.cancelled() => return,
             }

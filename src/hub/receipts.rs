@@ -10,8 +10,11 @@ use tokio::sync::Notify;
 use crate::rooms::Id;
 use crate::wire::{PublicId, iso, now_ms};
 
-/// Messages whose receipts are kept; the oldest go first.
+/// Messages of one organization whose receipts are kept; the oldest go first.
 const KEPT: usize = 10_000;
+
+/// Acknowledgements of one message that are kept until its recipients are known.
+const EARLY: usize = 10_000;
 
 /// The receipts of one server.
 #[derive(Debug, Default)]
@@ -23,7 +26,8 @@ pub(super) struct Receipts {
 struct Book {
     by_ack_id: HashMap<u64, Arc<Receipt>>,
     by_message_id: HashMap<Arc<str>, Arc<Receipt>>,
-    order: VecDeque<(u64, Arc<str>)>,
+    /// Ack id and message id, by organization.
+    orders: HashMap<Option<Id>, VecDeque<(u64, Arc<str>)>>,
 }
 
 /// The receipt of one message.
@@ -42,8 +46,10 @@ struct State {
     /// Whether the message has been sent, so that the recipients are known.
     sent: bool,
     recipients: Vec<Addressee>,
-    /// Kept apart from the recipients, since an acknowledgement can be faster than the list of them.
+    /// When each socket acknowledged.
     acknowledged: HashMap<PublicId, i64>,
+    /// The same of those that were faster than the list of recipients, and may be none.
+    early: HashMap<PublicId, i64>,
 }
 
 /// Who a message went to, or waits for.
@@ -113,14 +119,31 @@ impl Receipts {
         let mut book = self.lock();
         book.by_ack_id.insert(ack_id, receipt.clone());
         book.by_message_id.insert(message_id.clone(), receipt.clone());
-        book.order.push_back((ack_id, message_id));
-        if book.order.len() > KEPT
-            && let Some((ack_id, message_id)) = book.order.pop_front()
-        {
+        let order = book.orders.entry(receipt.organization.clone()).or_default();
+        order.push_back((ack_id, message_id));
+        let surplus = if order.len() > KEPT { order.pop_front() } else { None };
+        if let Some((ack_id, message_id)) = surplus {
             book.by_ack_id.remove(&ack_id);
             book.by_message_id.remove(&message_id);
         }
         receipt
+    }
+
+    /// Forgets the receipts of messages that were due before a time in milliseconds since the epoch.
+    pub(super) fn trim(&self, due_before_ms: i64) {
+        let mut book = self.lock();
+        let Book { by_ack_id, by_message_id, orders } = &mut *book;
+        orders.retain(|_, order| {
+            while let Some((ack_id, message_id)) = order.front() {
+                if by_ack_id.get(ack_id).is_some_and(|receipt| receipt.due_at_ms >= due_before_ms) {
+                    break;
+                }
+                by_ack_id.remove(ack_id);
+                by_message_id.remove(message_id);
+                order.pop_front();
+            }
+            !order.is_empty()
+        });
     }
 
     /// The receipt of the message with this ack id, if it is kept.
@@ -140,46 +163,68 @@ impl Receipts {
 
 impl Receipt {
     /// The message was sent to these sockets, and waits for these users; one for everyone is sent in several parts.
-    pub(super) fn sent(&self, offset: u64, sockets: &[(PublicId, Option<Id>)], absent: &[Id]) {
-        {
+    /// Tells who of them has acknowledged already.
+    pub(super) fn sent(&self, offset: u64, sockets: &[(PublicId, Option<Id>)], absent: &[Id]) -> Vec<Settled> {
+        let early = {
             let mut state = self.lock();
             state.sent = true;
+            let known = sockets.iter().filter_map(|(socket, _)| Some((socket.clone(), state.early.remove(socket)?)));
+            let known: Vec<(PublicId, i64)> = known.collect();
             let sockets = sockets.iter().map(|(socket, user)| (user.clone(), Some(socket.clone())));
             let absent = absent.iter().map(|user| (Some(user.clone()), None));
             state.recipients.extend(sockets.chain(absent).map(|(user, socket)| Addressee { user, socket, offset }));
-        }
+            known
+        };
         self.changed.notify_waiters();
+        early.iter().filter_map(|(socket, at_ms)| self.acknowledge(socket, *at_ms)).collect()
     }
 
-    /// The message was sent to another socket of a user: it takes the place of one that is gone, if there is one.
-    pub(super) fn handed(&self, user: &Id, socket: &PublicId, offset: u64, is_gone: impl Fn(&PublicId) -> bool) {
+    /// The message is about to be sent to another socket of a user, who has not acknowledged it: it takes the place of
+    /// one that is gone, or a place of its own if `adds` says so. False if that changes nothing.
+    pub(super) fn handed(
+        &self,
+        user: &Id,
+        socket: &PublicId,
+        offset: u64,
+        adds: bool,
+        is_gone: impl Fn(&PublicId) -> bool,
+    ) -> bool {
         let mut state = self.lock();
         let State { recipients, acknowledged, .. } = &mut *state;
-        if recipients.iter().any(|recipient| recipient.socket.as_ref() == Some(socket)) {
-            return;
+        let mine = |recipient: &&mut Addressee| recipient.user.as_ref() == Some(user);
+        let mut places: Vec<&mut Addressee> = recipients.iter_mut().filter(mine).collect();
+        let is_over = |place: &&mut Addressee| {
+            place.socket.as_ref().is_some_and(|other| other == socket || acknowledged.contains_key(other))
+        };
+        if places.iter().any(is_over) {
+            return false;
         }
-        let vacant = recipients.iter_mut().find(|recipient| {
-            recipient.user.as_ref() == Some(user)
-                && recipient.socket.as_ref().is_none_or(|socket| !acknowledged.contains_key(socket) && is_gone(socket))
-        });
-        match vacant {
-            Some(recipient) => recipient.socket = Some(socket.clone()),
-            None => {
-                recipients.push(Addressee { user: Some(user.clone()), socket: Some(socket.clone()), offset });
-            }
+        if let Some(vacant) = places.iter_mut().find(|place| place.socket.as_ref().is_none_or(&is_gone)) {
+            vacant.socket = Some(socket.clone());
+            return true;
         }
+        if adds {
+            recipients.push(Addressee { user: Some(user.clone()), socket: Some(socket.clone()), offset });
+        }
+        adds
     }
 
-    /// A socket acknowledges; none if it has before, or need not.
+    /// A socket acknowledges; none if it has before, or need not, or nobody knows yet.
     pub(super) fn acknowledge(&self, socket: &PublicId, at_ms: i64) -> Option<Settled> {
         let settled = {
             let mut state = self.lock();
             let recipient = state.recipients.iter().find(|recipient| recipient.socket.as_ref() == Some(socket));
-            if state.acknowledged.contains_key(socket) || (state.sent && recipient.is_none()) {
+            let Some(recipient) = recipient else {
+                if !state.sent && state.early.len() < EARLY {
+                    state.early.entry(socket.clone()).or_insert(at_ms);
+                }
+                return None;
+            };
+            if state.acknowledged.contains_key(socket) {
                 return None;
             }
-            let waits = recipient
-                .and_then(|recipient| Some((self.organization.clone()?, recipient.user.clone()?, recipient.offset)));
+            let waits =
+                recipient.user.clone().and_then(|user| Some((self.organization.clone()?, user, recipient.offset)));
             state.acknowledged.insert(socket.clone(), at_ms);
             Settled { ack_id: self.ack_id, socket: socket.clone(), waits, at_ms }
         };
@@ -289,8 +334,14 @@ mod tests {
     #[tokio::test]
     async fn an_acknowledgement_faster_than_the_list_of_recipients_counts() {
         let (receipt, quick, slow) = (receipt(), PublicId::fresh(), PublicId::fresh());
-        assert_eq!(receipt.acknowledge(&quick, 5).map(|settled| settled.waits), Some(None));
-        receipt.sent(3, &[(quick.clone(), None), (slow.clone(), Some(id("u")))], &[]);
+        assert_eq!(receipt.acknowledge(&quick, 5), None);
+        let stranger = PublicId::fresh();
+        assert_eq!(receipt.acknowledge(&stranger, 5), None);
+        assert!(tokio::time::timeout(Duration::from_millis(5), receipt.first()).await.is_err(), "it may be nobody");
+        let early = receipt.sent(3, &[(quick.clone(), Some(id("q"))), (slow.clone(), Some(id("u")))], &[]);
+        let settled = Settled { ack_id: 7, socket: quick.clone(), waits: Some((id("o"), id("q"), 3)), at_ms: 5 };
+        assert_eq!(early, [settled]);
+        receipt.first().await;
         receipt.wait(Duration::from_millis(1), pending()).await;
         assert_eq!(states(&receipt), (1, vec![Delivery::Written]));
         let settled = receipt.acknowledge(&slow, 6).expect("the first time");
@@ -307,11 +358,12 @@ mod tests {
         receipt.sent(3, &[], &[id("u")]);
         assert_eq!(states(&receipt), (0, vec![Delivery::Queued]));
         let (lost, later) = (PublicId::fresh(), PublicId::fresh());
-        receipt.handed(&id("u"), &lost, 3, |_| false);
-        receipt.handed(&id("u"), &lost, 3, |_| false);
+        assert!(receipt.handed(&id("u"), &lost, 3, true, |_| false));
+        assert!(!receipt.handed(&id("u"), &lost, 3, true, |_| false));
         assert_eq!(states(&receipt), (0, vec![Delivery::Written]));
         assert!(!receipt.is_settled(&id("u")) && !receipt.is_complete());
-        receipt.handed(&id("u"), &later, 3, |socket| *socket == lost);
+        assert!(!receipt.handed(&id("u"), &later, 3, false, |_| false));
+        assert!(receipt.handed(&id("u"), &later, 3, false, |socket| *socket == lost));
         assert_eq!(receipt.acknowledge(&lost, 5), None, "another socket has its place");
         assert!(receipt.acknowledge(&later, 5).is_some());
         assert!(receipt.is_settled(&id("u")) && receipt.is_complete());
@@ -321,8 +373,10 @@ mod tests {
     fn a_second_socket_of_a_user_is_a_recipient_of_its_own() {
         let (receipt, first, second) = (receipt(), PublicId::fresh(), PublicId::fresh());
         receipt.sent(3, &[(first, Some(id("u")))], &[]);
-        receipt.handed(&id("u"), &second, 3, |_| false);
+        assert!(receipt.handed(&id("u"), &second, 3, true, |_| false));
         assert!(receipt.acknowledge(&second, 5).is_some());
+        let third = PublicId::fresh();
+        assert!(!receipt.handed(&id("u"), &third, 3, true, |_| true), "the user has acknowledged");
         assert_eq!(states(&receipt), (1, vec![Delivery::Written]));
         assert!(receipt.is_settled(&id("u")));
     }
@@ -345,5 +399,13 @@ mod tests {
         }
         assert!(receipts.of_message("0").is_none() && receipts.of_message("1").is_some());
         assert!(receipts.of_ack(0).is_none() && receipts.of_ack(1).is_some());
+        // Another organization's are not touched by that.
+        let other = Some(id("o"));
+        receipts.open(1 << 40, "other", other, 5);
+        (0..10).for_each(|id| drop(receipts.open((1 << 41) + id, &format!("more {id}"), None, 9)));
+        assert!(receipts.of_message("other").is_some());
+        receipts.trim(6);
+        assert!(receipts.of_message("other").is_none() && receipts.of_message("1").is_none());
+        assert!(receipts.of_message("more 9").is_some());
     }
 }

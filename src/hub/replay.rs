@@ -87,12 +87,16 @@ impl Missed {
         Self { shard, up_to, beyond: HashSet::new(), back_at: up_to, half: None, page_bytes, newest: HashMap::new() }
     }
 
+    pub(super) fn shard(&self) -> usize {
+        self.shard
+    }
+
     fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) {
         let mut handover = Handover::default();
         for entry in entries {
             let unread = self.unread(entry, recipient);
             if !unread.is_empty() && recipient.wants(entry) {
-                hub.hand(entry, recipient, || recipient.send_unread(entry, unread, &mut handover));
+                hub.hand(entry, recipient, false, || recipient.send_unread(entry, unread, &mut handover));
                 hub.handed(entry, recipient);
             }
         }
@@ -150,6 +154,12 @@ impl Hub {
             // Without entries there is nothing up to there, such as offsets that were never given out.
             after = entries.last().map_or(after.max(looked_at), |entry| entry.position.offset);
         }
+    }
+
+    /// The entry at an offset, if the log still has it.
+    pub(super) async fn entry(self: &Arc<Self>, shard: usize, offset: u64) -> Option<Arc<Entry>> {
+        let entry = self.page(shard, offset - 1, 1).await.entries.pop();
+        entry.filter(|entry| entry.position.offset == offset && !entry.is_void())
     }
 
     /// Entries after an offset; what is not in memory is read by a thread that may wait.

@@ -102,9 +102,10 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     let for_users = concerns_users(draft);
     let gate = for_users.then(|| hub.offline.gate(shard));
     let mut delivered = deliver(&hub.directory, entry, hub.next_delivery(), for_users, mine);
-    let offline = if for_users { hub.sent(entry, std::mem::take(&mut delivered.reached)) } else { 0 };
+    let (recipients, explanation) = (delivered.recipients, delivered.explanation.take());
+    let offline = if for_users { hub.sent(entry, delivered) } else { 0 };
     drop(gate);
-    hub.counters.delivered(delivered.recipients);
+    hub.counters.delivered(recipients);
     // An entry for everyone is in every shard; it is one message all the same.
     if shard == 0 || draft.audience != Audience::Everyone {
         hub.counters.published(&draft.event.name, draft.started.elapsed());
@@ -114,10 +115,10 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
             event = %draft.event.name,
             message_id = %draft.message_id,
             position = %entry.position,
-            recipients = delivered.recipients,
+            recipients,
             "broadcast"
         );
     }
-    let explanation = delivered.explanation.map(|explanation| Explanation { offline, ..explanation });
-    entry.report(Report { recipients: delivered.recipients, explanation });
+    let explanation = explanation.map(|explanation| Explanation { offline, ..explanation });
+    entry.report(Report { recipients, explanation });
 }

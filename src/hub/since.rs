@@ -139,7 +139,7 @@ impl CatchUp {
         let recipient = &self.recipient;
         for entry in entries.iter().filter(|entry| !entry.is_void() && recipient.wants(entry)) {
             let unread = &[Form::Named, Form::Envelope];
-            hub.hand(entry, recipient, || recipient.send_unread(entry, unread, &mut handover));
+            hub.hand(entry, recipient, true, || recipient.send_unread(entry, unread, &mut handover));
             hub.handed(entry, recipient);
         }
     }

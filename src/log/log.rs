@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::codec;
 use super::entry::{Draft, Entry};
-use super::journal::{Journal, JournalError, JournalSettings, Written};
+use super::journal::{Journal, JournalError, JournalSettings, Page, Written};
 use super::memory::Memory;
 use super::position::Position;
 use super::report::Report;
@@ -48,6 +49,8 @@ pub struct Log {
     store: Box<dyn Store>,
     /// What became of the entries.
     notes: Option<Journal>,
+    /// The last note.
+    noted: AtomicU64,
     catalogue: Arc<Catalogue>,
 }
 
@@ -111,6 +114,7 @@ impl Log {
             max_age_ms: config.max_age_ms,
             store,
             notes,
+            noted: AtomicU64::new(0),
             catalogue: catalogue.clone(),
         })
     }
@@ -154,6 +158,29 @@ impl Log {
             self.shards[shard].appended.notify_waiters();
         }
         Ok(appended)
+    }
+
+    /// The entry at an offset, if it is kept; it may be read from the disk.
+    pub fn entry(&self, shard: usize, offset: u64) -> Option<Arc<Entry>> {
+        let entry = self.since(shard, offset.checked_sub(1)?, 1).entries.pop();
+        entry.filter(|entry| entry.position.offset == offset && !entry.is_void())
+    }
+
+    /// Shard and offset of a position, if it is of this life of the log.
+    pub fn place(&self, position: &str) -> Option<(usize, u64)> {
+        let (epoch, offset) = position.split_once('.')?;
+        let shard = self.shards.iter().position(|shard| *shard.epoch == *epoch)?;
+        Some((shard, offset.parse().ok()?))
+    }
+
+    /// The oldest offset of a shard that is kept; one more than the newest if there is none.
+    pub fn first(&self, shard: usize) -> u64 {
+        self.store.back(shard, usize::MAX) + 1
+    }
+
+    /// An offset behind which are the newest entries of a shard, so many if there are.
+    pub fn back(&self, shard: usize, count: usize) -> u64 {
+        self.store.back(shard, count)
     }
 
     /// Whether what is appended is there in the next process.
@@ -217,13 +244,28 @@ impl Log {
 
     /// What only the store still has.
     fn older(&self, shard: usize, offset: u64, limit: usize) -> Batch {
-        let page = match self.store.read(shard, offset, limit, PAGE_BYTES) {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(%error, shard, offset, "the log cannot be read");
-                return Batch { entries: Vec::new(), gap: true };
+        let mut after = offset;
+        let mut gap = false;
+        loop {
+            let page = match self.store.read(shard, after, limit, PAGE_BYTES) {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, shard, offset, "the log cannot be read");
+                    return Batch { entries: Vec::new(), gap: true };
+                }
+            };
+            let last = page.records.last().map(|(offset, _)| *offset);
+            let batch = self.read(shard, &page);
+            gap |= batch.gap;
+            match last {
+                // What cannot be read does not end what can.
+                Some(last) if batch.entries.is_empty() => after = last,
+                _ => return Batch { gap, ..batch },
             }
-        };
+        }
+    }
+
+    fn read(&self, shard: usize, page: &Page) -> Batch {
         let entry = |offset: u64, record: &[u8]| {
             let draft = codec::read(record, &self.catalogue);
             if draft.is_none() {
@@ -286,7 +328,19 @@ impl Log {
     /// # Errors
     /// If it cannot be stored.
     pub fn note(&self, at_ms: i64, note: &[u8]) -> Result<(), JournalError> {
-        self.notes.as_ref().map_or(Ok(()), |notes| notes.append(&[0], at_ms, &[note]).map(|_| ()))
+        let Some(notes) = &self.notes else { return Ok(()) };
+        let Written { ticket, .. } = notes.append(&[0], at_ms, &[note])?;
+        self.noted.store(ticket, Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits until all notes are as durable as configured.
+    pub async fn notes_durable(&self) {
+        if let Some(notes) = &self.notes
+            && let Err(error) = notes.committed(self.noted.load(Ordering::Acquire)).await
+        {
+            tracing::error!(%error, "who got a message and who acknowledged it is not on the disk");
+        }
     }
 
     /// All notes, in order; what is damaged is passed over.
@@ -449,6 +503,8 @@ mod tests {
             assert_eq!((offsets(&batch), batch.gap), (vec![3, 4], false));
             assert!(log.since(0, 5, 10).entries.is_empty() && log.since(0, u64::MAX, 10).entries.is_empty());
             let at = |offset| Position { offset, ..log.head(0) };
+            assert_eq!((log.first(0), log.back(0, 2), log.back(0, 10)), (3, 3, 2));
+            assert_eq!((log.first(1), log.back(1, 10)), (1, 0));
             let whole: Vec<u64> = (0..8).filter(|offset| log.is_whole_behind(0, &at(*offset))).collect();
             assert_eq!(whole, [2, 3, 4, 5]);
             assert!(!log.is_whole_behind(0, &at(u64::MAX)));

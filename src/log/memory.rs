@@ -103,6 +103,11 @@ impl Store for Memory {
         Ok(Page { records: offsets.zip(records).take_while(fits).collect(), gap: after.saturating_add(1) < first })
     }
 
+    fn back(&self, shard: usize, count: usize) -> u64 {
+        let kept = self.lock(shard);
+        kept.head - kept.records.len().min(count) as u64
+    }
+
     fn resumable_from(&self, shard: usize, offset: u64) -> bool {
         let kept = self.lock(shard);
         offset <= kept.head && offset + 1 >= kept.first()

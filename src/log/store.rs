@@ -36,6 +36,9 @@ pub(super) trait Store: Debug + Send + Sync {
     /// If they cannot be read.
     fn read(&self, shard: usize, after: u64, limit: usize, max_bytes: usize) -> Result<Page, JournalError>;
 
+    /// An offset behind which are the newest records of a shard, so many if there are.
+    fn back(&self, shard: usize, count: usize) -> u64;
+
     /// Whether a reader can have read up to an offset, and everything after it is still known.
     fn resumable_from(&self, shard: usize, offset: u64) -> bool;
 
@@ -72,6 +75,10 @@ impl Store for Journal {
 
     fn read(&self, shard: usize, after: u64, limit: usize, max_bytes: usize) -> Result<Page, JournalError> {
         self.read(shard, after, limit, max_bytes)
+    }
+
+    fn back(&self, shard: usize, count: usize) -> u64 {
+        self.back(shard, count)
     }
 
     fn resumable_from(&self, shard: usize, offset: u64) -> bool {

@@ -14,9 +14,9 @@ struct Acknowledgement {
 /// Records the receipt; a message that is not known, or no longer, is no fault of the client's.
 pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
-    session.as_identified("ack", |_| {
+    session.as_identified("ack", |identity| {
         let ack: Acknowledgement = read_object("ack", argument)?;
-        sessions.services.hub.acknowledge_message(&ack.message_id, &session.recipient.id);
+        sessions.services.hub.acknowledge_message(&ack.message_id, &session.recipient.id, &identity.organization);
         Ok(None)
     })
 }

@@ -90,9 +90,9 @@ impl Sessions {
         let positioned = self.config().recovery.enabled && connection.peer().protocol == EngineIo::V4;
         let fresh = || Admission { id: PublicId::fresh(), pid: positioned.then(Pid::fresh) };
         let (admission, record, journal, first) = match recovered {
-            Some(Recovered { pid, record, read, missed, owed }) => {
+            Some(Recovered { pid, record, read, first }) => {
                 let admission = Admission { id: record.id.clone(), pid: Some(pid) };
-                (admission, Some(record), Journal::after(read), Some(Box::new(First { missed: Some(missed), owed })))
+                (admission, Some(record), Journal::after(read), Some(Box::new(first)))
             }
             None => (fresh(), None, Journal::default(), None),
         };
@@ -209,11 +209,11 @@ impl Sessions {
         let id = connection_of(socket)?.public_id(socket.ns())?;
         let session = self.get(id.as_str())?;
         session.recipient.connection.arrive(socket.ns());
-        let First { owed, missed } = session.take_first();
-        if missed.is_some() {
+        let first = session.take_first();
+        if first.is_some() {
             session.recipient.begin_replay();
         }
-        let Some(waiting) = session.enter(missed.is_none()) else { return Some(session) };
+        let Some(waiting) = session.enter(first.is_none()) else { return Some(session) };
         let recipient = &session.recipient;
         let config = self.config();
         recipient.emit(
@@ -221,12 +221,12 @@ impl Sessions {
             &serde_json::json!({
                 "socket_id": recipient.id,
                 "server_time": now_iso(),
-                "recovered": missed.is_some(),
+                "recovered": first.is_some(),
                 "forms": recipient.interest().forms,
                 "client": config.client,
             }),
         );
-        if missed.is_none() {
+        if first.is_none() {
             let listens = recipient.interest().clone();
             self.services.hub.tell_stale(recipient, &listens);
         }
@@ -237,17 +237,16 @@ impl Sessions {
             let transport = recipient.connection.transport();
             tracing::info!(socket_id = %recipient.id, namespace = recipient.namespace(), transport, "socket entered");
         }
-        match (waiting, owed, missed) {
-            // What the client sends meanwhile is handled when it has been told.
-            (Some(waiting), ..) => session.hand_over(waiting),
-            (None, owed, missed) => {
-                session.go_on();
-                match (owed, missed) {
-                    (Some(owed), _) => session.hand_over(owed),
-                    (None, Some(missed)) => session.replay(self, missed),
-                    (None, None) => {}
-                }
-            }
+        // What the client of a fresh session sends meanwhile is handled when it has been told.
+        if let Some(waiting) = waiting {
+            session.hand_over(waiting);
+            return Some(session);
+        }
+        session.go_on();
+        match first {
+            Some(First::Owed(owed)) => session.hand_over(owed),
+            Some(First::Missed(missed)) => session.replay(self, missed),
+            None => {}
         }
         Some(session)
     }

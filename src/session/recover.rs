@@ -12,13 +12,14 @@ use super::event;
 use super::queue::Pushed;
 use super::records::{Found, Record};
 use super::saved;
-use super::session::Session;
+use super::session::{First, Session};
 use super::sessions::Sessions;
 use crate::auth::{Credentials, Identity};
 use crate::connection::{Connection, Read};
+use crate::delivery::Interest;
 use crate::hub::{Missed, Owed};
 use crate::log::Named;
-use crate::wire::{Pid, WireError};
+use crate::wire::{Form, Pid, WireError};
 
 /// A session that its client takes up again.
 #[derive(Debug)]
@@ -27,9 +28,7 @@ pub(super) struct Recovered {
     pub(super) record: Box<Record>,
     /// What the client has read.
     pub(super) read: Read,
-    pub(super) missed: Missed,
-    /// What had waited for its user and was not read.
-    pub(super) owed: Option<Owed>,
+    pub(super) first: First,
 }
 
 impl Sessions {
@@ -69,19 +68,43 @@ impl Sessions {
             self.records.put_back(&pid, record);
             return None;
         }
+        if !self.has_room_for(&record.interest) {
+            self.records.put_back(&pid, record);
+            return None;
+        }
         let hub = &self.services.hub;
         let organization = record.identity.as_ref().map(|identity| &identity.organization);
-        let (read, from) = match &last {
-            Some(last) => (record.journal.read_up_to(last.position.offset)?, last.clone()),
+        let interest = &record.interest;
+        let read = match &last {
+            Some(last) => record.journal.read_up_to(last.position.offset)?,
             // It has read nothing since it is somebody.
             None => {
-                let position = hub.head(organization?).at(record.interest.since);
-                (Read { up_to: position.offset, beyond: Vec::new() }, Named { position, form: None })
+                let up_to = if interest.owed.is_empty() { organization.map(|_| interest.since)? } else { 0 };
+                Read { up_to, beyond: Vec::new() }
             }
         };
-        let missed = hub.missed(organization, &from, read.clone())?;
-        let owed = organization.and_then(|organization| hub.owed_again(organization, &record.interest, last.as_ref()));
-        Some(Recovered { pid, record, read, missed, owed })
+        let head = || organization.map(|organization| hub.head(organization));
+        let position = last.as_ref().map(|last| last.position.clone()).or_else(|| Some(head()?.at(read.up_to)))?;
+        // Beside what waited for its user nothing was for it from before its time.
+        let floor = if interest.owed.is_empty() { 0 } else { interest.since };
+        let from = position.at(position.offset.max(floor));
+        let form = last.as_ref().and_then(|last| last.form).filter(|_| position.offset >= floor);
+        let behind = Read { up_to: read.up_to.max(floor), beyond: read.beyond.clone() };
+        let missed = hub.missed(organization, &Named { position: from, form }, behind)?;
+        let half = last.filter(|last| last.form == Some(Form::Named)).map(|last| last.position.offset);
+        let first = match Owed::again(interest, &read, half) {
+            Some(offsets) => First::Owed(Owed::and(offsets, half, missed)),
+            None => First::Missed(missed),
+        };
+        Some(Recovered { pid, record, read, first })
+    }
+
+    /// Whether the rooms of an earlier session's subscriptions have a place left.
+    pub(super) fn has_room_for(&self, interest: &Interest) -> bool {
+        let limit = self.config().limits.room_max_size;
+        let catalogue = &self.services.hub.catalogue;
+        let mut rooms = interest.subscriptions.iter().flat_map(|subscription| subscription.rooms(catalogue));
+        rooms.all(|room| self.services.directory.count(&room) < limit)
     }
 
     /// Writes down the sessions whose clients are gone, for the next process.

@@ -43,12 +43,12 @@ pub(super) struct Session {
 }
 
 /// What a client is told before anything newer.
-#[derive(Debug, Default)]
-pub(super) struct First {
-    /// What waited for its user.
-    pub(super) owed: Option<Owed>,
+#[derive(Debug)]
+pub(super) enum First {
+    /// What waited for its user and was not read, and then what its session missed.
+    Owed(Owed),
     /// What its session missed.
-    pub(super) missed: Option<Missed>,
+    Missed(Missed),
 }
 
 #[derive(Debug, Default)]
@@ -99,9 +99,8 @@ impl Session {
     }
 
     /// What its client is told before anything newer, once.
-    pub(super) fn take_first(&self) -> First {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.map_or_else(First::default, |first| *first)
+    pub(super) fn take_first(&self) -> Option<First> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take().map(|first| *first)
     }
 
     /// Who the socket is, once that is established.
@@ -167,10 +166,12 @@ impl Session {
             .iter()
             .filter_map(|other| sessions.get(other.id.as_str()))
             .find(is_same);
-        match alive {
+        let namespace = self.recipient.namespace();
+        let earlier = match alive {
             Some(other) => Some(other.recipient.interest().clone()),
-            None => sessions.services.hub.last_interest(organization, user, session_id, self.recipient.namespace()),
-        }
+            None => sessions.services.hub.last_interest(organization, user, session_id, namespace),
+        };
+        earlier.filter(|earlier| sessions.has_room_for(earlier))
     }
 
     /// Makes the socket somebody: takes a seat, joins rooms, begins to receive. With the interest of an earlier

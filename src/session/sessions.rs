@@ -225,15 +225,15 @@ impl Intake for Sessions {
     }
 
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64) {
-        if let Some(id) = connection.public_id(namespace) {
-            self.services.hub.acknowledge(ack_id, &id);
-        }
+        let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
+        let organization = session.identity().map(|identity| identity.organization);
+        self.services.hub.acknowledge(ack_id, &session.recipient.id, organization.as_ref());
     }
 }
 
 /// Where sessions are written down from one process to the next, if they are.
 pub fn saved_at(config: &Config) -> Option<PathBuf> {
-    let lasting = config.log.store == LogStore::Disk && config.recovery.enabled;
+    let lasting = config.log.store == LogStore::Disk && (config.recovery.enabled || config.offline.enabled);
     lasting.then(|| Path::new(&config.log.path).join("sessions.json"))
 }
 

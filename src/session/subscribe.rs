@@ -43,6 +43,10 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("subscribe", |identity| {
         let request: Request = read_object("subscribe", argument)?;
+        if !request.filters.as_ref().is_none_or(Filters::is_bounded) {
+            let why = "each list holds at most 64 names of at most 128 bytes";
+            return Err(WireError::malformed("filters", &why));
+        }
         let Some(since) = &request.since else {
             return subscribe(session, &sessions, identity, &request).map(|(answer, new)| Answer::Now(answer, new));
         };

@@ -84,3 +84,18 @@ async fn a_bound_key_reaches_its_own_organizations_only() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn a_batch_may_have_the_longest_key() {
+    let server = TestServer::start(|_| {}).await;
+    let body = json!([{ "event": "kpi:update", "data": {}, "target": { "organization_id": "org-1" } }]);
+    for (length, status) in [(255, 200), (256, 400)] {
+        let call =
+            server.call(reqwest::Method::POST, "/broadcast/batch").header("idempotency-key", &"k".repeat(length));
+        let reply = call.json(&body).send().await.expect("an answer");
+        assert_eq!(reply.status, status, "{}", reply.text);
+        if status == 200 {
+            assert_eq!(reply.json()["results"][0]["success"], true, "{}", reply.text);
+        }
+    }
+}

@@ -148,3 +148,31 @@ async fn it_is_for_who_may_read_the_organization() {
     let server = server.with_key("mute");
     assert_eq!(read(&server, "kpi:org:org-1", "").await.status, 403);
 }
+
+#[tokio::test]
+async fn what_was_published_before_a_crash_is_in_the_history() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = |name: &str| {
+        let path = folder.path().join(name).to_str().expect("a path of ours").to_owned();
+        TestServer::start(move |config| {
+            config.log.store = tiercast::config::LogStore::Disk;
+            config.log.path = path;
+        })
+    };
+    let server = start("data").await;
+    for n in 1..=5 {
+        server.broadcast("kpi:update", json!({ "n": n }), json!({ "organization_id": "org-1" })).await;
+    }
+    crate::kit::copy(&folder.path().join("data"), &folder.path().join("crashed"));
+    server.finish().await;
+    for name in ["data", "crashed"] {
+        let server = start(name).await;
+        server.broadcast("kpi:update", json!({ "n": 6 }), json!({ "organization_id": "org-1" })).await;
+        for (query, expected) in [("", &[1, 2, 3, 4, 5, 6][..]), ("?limit=3", &[4, 5, 6])] {
+            let (_, history) = server.get(&format!("/rooms/kpi:org:org-1/messages{query}")).await;
+            let numbers: Vec<u64> =
+                history["messages"].as_array().unwrap().iter().map(|one| one["data"]["n"].as_u64().unwrap()).collect();
+            assert_eq!((numbers.as_slice(), &history["complete"]), (expected, &json!(true)), "{name} {query}");
+        }
+    }
+}

@@ -125,7 +125,8 @@ async fn the_next_process_knows_what_was_done_also_after_a_crash() {
     let mut server = start("data", 60_000).await;
     let first = post(&server, "/broadcast", "k", &body("org-1", 1)).await.json();
     let shortcut = post(&server, "/broadcast/kpi", "s", &json!({ "organization_id": "org-1" })).await.json();
-    post(&server, "/broadcast", "everyone", &json!({ "event": "system:broadcast", "data": {} })).await;
+    let all = json!({ "event": "system:broadcast", "data": {} });
+    let everyone = post(&server, "/broadcast", "everyone", &all).await.json();
     copy(&folder.path().join("data"), &folder.path().join("crashed"));
     server.stop().await;
     drop(server);
@@ -138,7 +139,8 @@ async fn the_next_process_knows_what_was_done_also_after_a_crash() {
         }
         let again = post(&server, "/broadcast/kpi", "s", &json!({ "organization_id": "org-1" })).await.json();
         assert_eq!((&again["message_id"], &again["message"]), (&shortcut["message_id"], &shortcut["message"]));
-        post(&server, "/broadcast", "everyone", &json!({ "event": "system:broadcast", "data": {} })).await;
+        let again = post(&server, "/broadcast", "everyone", &all).await.json();
+        assert_eq!(again["position"], everyone["position"]);
         assert_eq!(post(&server, "/broadcast", "k", &body("org-1", 2)).await.status, 409);
         agent.expect_silence(&server).await;
         agent.disconnect().await;

@@ -1,10 +1,15 @@
 //! Users without a connection: what waits for them, when they are told, and what a session is given back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tiercast::config::{Config, LogStore};
+use tiercast::config::{self, Config, LogStore};
+use tiercast::events::{Catalogue, Facts, Priority};
+use tiercast::log::{Audience, Draft, Log, Targets};
+use tiercast::rooms::{Id, Scope};
 
 use crate::kit::{Client, ConnectOptions, Event, TestServer, Transport, copy, eventually};
 
@@ -519,4 +524,106 @@ async fn whatever_a_publisher_was_answered_during_a_stop_waits_in_the_next_proce
         gone(&server, client).await;
         server.finish().await;
     }
+}
+
+#[tokio::test]
+async fn what_was_stored_and_not_delivered_when_the_process_was_killed_waits_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = TestServer::start(on_disk(&folder, "data")).await;
+    publish(&server, to_users(&["away"], 1)).await;
+    server.finish().await;
+    // What a process leaves that is killed between the two.
+    let path = folder.path().join("data").to_str().expect("a path of ours").to_owned();
+    let catalogue = Arc::new(Catalogue::new(&[]));
+    let log = Log::open(&config::Log { path, ..config::Log::default() }, &catalogue).expect("the log opens");
+    let organization = Id::parse("org-1").expect("an id");
+    let shard = log.shard_of(Some(&organization));
+    let user = Id::parse("away").expect("an id");
+    let event = catalogue.event("alert:triggered").expect("an event").clone();
+    let draft = |n: u64, ack| Draft {
+        message_id: format!("msg_{n}"),
+        channels: event.channels,
+        event: event.clone(),
+        audience: Audience::Scope {
+            scope: Scope::organization(organization.clone()),
+            targets: Some(Targets { users: vec![user.clone()], ..Targets::default() }),
+        },
+        except: Vec::new(),
+        priority: Priority::Medium,
+        ack,
+        payload: RawValue::from_string(format!("{{\"n\":{n}}}")).expect("JSON"),
+        facts: Facts::default(),
+        published_at_ms: 1_000 * i64::try_from(now_seconds()).expect("a time"),
+        fleeting: false,
+        explains: false,
+        call: None,
+        started: std::time::Instant::now(),
+    };
+    for draft in [draft(2, None), draft(3, Some((1 << 42, 60_000)))] {
+        log.append(shard..shard + 1, draft, vec![tokio::sync::oneshot::channel().0]).expect("it is stored");
+    }
+    drop(log);
+    let server = TestServer::start(on_disk(&folder, "data")).await;
+    let (_, receipts) = server.get("/messages/msg_3/receipts").await;
+    assert_eq!(receipts["pending"], json!([{ "user_id": "away", "state": "queued" }]));
+    let mut client = self::user(&server, "away", Transport::WebSocket).await;
+    assert_eq!(numbers(&server, &mut client).await, [1, 2, 3]);
+    gone(&server, client).await;
+    let mut client = self::user(&server, "away", Transport::WebSocket).await;
+    assert_eq!(numbers(&server, &mut client).await, [3], "what is not acknowledged");
+}
+
+/// Seconds since the epoch.
+fn now_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after the epoch").as_secs()
+}
+
+#[tokio::test]
+async fn nothing_waits_for_who_is_not_meant() {
+    let server = TestServer::start(|_| {}).await;
+    // A room of another organization's user.
+    let target = json!({ "organization_id": "org-1", "rooms": ["user:org-2:u"] });
+    server.broadcast("kpi:update", json!({ "n": 1 }), target).await;
+    // A user whose socket the publisher leaves out.
+    let out = user(&server, "out", Transport::WebSocket).await;
+    let mut body = to_users(&["out"], 2);
+    body["target"]["except_socket_ids"] = json!([out.socket_id]);
+    publish(&server, body).await;
+    gone(&server, out).await;
+    // A user who is here and wants something else now.
+    let before = user(&server, "here", Transport::WebSocket).await;
+    gone(&server, before).await;
+    let mut here = user(&server, "here", Transport::WebSocket).await.without_implicit().await;
+    here.subscribe(json!({ "channels": ["kpi"] })).await;
+    let answer = publish(&server, to_acknowledge(json!({ "organization_id": "org-1" }), 3)).await;
+    let pending = receipts(&server, &answer).await["pending"].clone();
+    assert_eq!(pending, json!([{ "user_id": "out", "state": "queued" }]), "who left last would have received it");
+    for (name, expected) in [("u", &[][..]), ("out", &[3]), ("here", &[])] {
+        let mut client = user(&server, name, Transport::WebSocket).await;
+        assert_eq!(numbers(&server, &mut client).await, expected, "{name}");
+        gone(&server, client).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_makes_the_server_remember_is_bounded() {
+    let server = TestServer::start(|config| config.limits.room_max_size = 1).await;
+    let mut client = server.connect_with(ConnectOptions::named()).await;
+    let long = json!({ "user_id": "u", "organization_id": "org-1", "session_id": "s".repeat(129) });
+    let refused = client.emit("authenticate", long).await;
+    assert_eq!((&refused["success"], &refused["code"]), (&json!(false), &json!("AUTH_FAILED")), "{refused}");
+    let session = json!({ "user_id": "u", "organization_id": "org-1", "session_id": "s".repeat(128) });
+    assert_eq!(client.emit("authenticate", session.clone()).await["success"], true);
+    for filters in [json!({ "sources": vec!["s"; 65] }), json!({ "statuses": ["s".repeat(129)] })] {
+        let refused = client.emit("subscribe", json!({ "channels": ["kpi"], "filters": filters })).await;
+        assert_eq!(refused["code"], "INVALID_MESSAGE", "{refused}");
+    }
+    client.subscribe(json!({ "channels": ["kpi"] })).await;
+    gone(&server, client).await;
+    // A session comes back only into rooms that have a place for it.
+    let other = server.subscriber("org-1", json!({ "channels": ["kpi"] })).await;
+    let mut client = server.connect_with(ConnectOptions::named()).await;
+    let ack = client.emit("authenticate", session).await;
+    assert_eq!((&ack["success"], &ack["restored_subscriptions"]), (&json!(true), &Value::Null));
+    drop(other);
 }

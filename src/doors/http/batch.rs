@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::broadcast::{Body, Options, Repeat, is_json, key, publish};
 use super::caller::Caller;
 use super::error::ApiError;
-use super::idempotency::hash;
+use super::idempotency::{check, hash};
 use crate::config::Right;
 use crate::doors::state::Doors;
 
@@ -41,6 +41,9 @@ pub(in crate::doors) async fn publish_all(
         return Err(ApiError::bad_request(format!("a batch holds 1 to {MOST} broadcasts, not {}", items.len())));
     }
     let key = key(&headers)?;
+    if let Some(key) = key {
+        check(key)?;
+    }
     let mut results = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let result = publish_one(&doors, &caller, key, index, item.get()).await;
@@ -63,7 +66,11 @@ async fn publish_one(
     let mut body: Body = serde_json::from_str(item)
         .map_err(|error| ApiError::bad_request(format!("the broadcast is not valid: {error}")))?;
     // The key of a batch stands for each of its items at its place.
-    let key = body.message_id.take().or_else(|| key.map(|key| format!("{key}#{index}")));
+    let own = body.message_id.take();
+    if let Some(own) = &own {
+        check(own)?;
+    }
+    let key = own.or_else(|| key.map(|key| format!("{key}#{index}")));
     let repeat = key.map(|key| Repeat { key, asked: hash(&[b"", item.as_bytes()]) });
     let options = Options::default();
     let publication = body.publication(&options, &doors.config)?;

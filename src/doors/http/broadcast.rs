@@ -116,7 +116,7 @@ pub(in crate::doors) async fn any(
     let bytes = body?;
     let body: Body = parse(&headers, &bytes)?;
     let key = key(&headers)?.or(body.message_id.as_deref());
-    let repeat = key.map(|key| Repeat { key: key.to_owned(), asked: hash(&[b"", &bytes]) });
+    let repeat = key.map(|key| Repeat::checked(key, hash(&[b"", &bytes]))).transpose()?;
     let publication = body.publication(&options, &doors.config)?;
     publish(&doors, &caller, publication, &options, repeat, "Message broadcasted").await
 }
@@ -144,7 +144,7 @@ pub(in crate::doors) async fn shortcut(
     let bytes = body?;
     let payload: Box<RawValue> = parse(&headers, &bytes)?;
     let asked = hash(&[kind.as_bytes(), &bytes]);
-    let repeat = key(&headers)?.map(|key| Repeat { key: key.to_owned(), asked });
+    let repeat = key(&headers)?.map(|key| Repeat::checked(key, asked)).transpose()?;
     let event = match kind.as_str() {
         "alert" => alert_event(payload.get()).to_owned(),
         family => format!("{family}:update"),
@@ -175,6 +175,14 @@ pub(super) struct Repeat {
     pub(super) asked: [u8; 32],
 }
 
+impl Repeat {
+    /// A call with a key of its caller's.
+    fn checked(key: &str, asked: [u8; 32]) -> Result<Self, ApiError> {
+        idempotency::check(key)?;
+        Ok(Self { key: key.to_owned(), asked })
+    }
+}
+
 /// The header `Idempotency-Key`.
 pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
@@ -192,9 +200,6 @@ pub(super) async fn publish(
 ) -> Result<Json<Value>, ApiError> {
     if options.explain {
         caller.require(Right::Read)?;
-    }
-    if let Some(repeat) = &repeat {
-        idempotency::check(&repeat.key)?;
     }
     let mut draft = doors.hub.draft(publication)?;
     authorize(doors, caller, &draft)?;

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a call that is repeated is answered as it was the first time, and done once:
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,7 +92,9 @@ impl Calls {
             });
             let answer = Arc::new(OnceCell::new_with(Some(answer)));
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-            if book.calls.insert(call.id, Call { since: at, body: call.asked, answer }).is_none() {
+            // What is for everyone is in each shard, and was answered with its place in the first.
+            if let Entry::Vacant(place) = book.calls.entry(call.id) {
+                place.insert(Call { since: at, body: call.asked, answer });
                 book.order.push_back((at, call.id));
             }
         }

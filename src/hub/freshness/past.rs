@@ -8,8 +8,8 @@ use super::watch::Freshness;
 use crate::log::{Draft, Log};
 
 /// Entries that are read at the start, in all shards together, and in each at least.
-const MOST: u64 = 80_000;
-const LEAST: u64 = 1_000;
+const MOST: usize = 80_000;
+const LEAST: usize = 1_000;
 
 /// Entries read at a time, and the fewest that are looked back.
 const PAGE: usize = 500;
@@ -26,7 +26,7 @@ struct Found {
 
 /// Puts into the book what the newest entries of each shard tell, as far back as anything is remembered.
 pub(super) fn recall(log: &Log, freshness: &Freshness, book: &mut Book, now: i64) {
-    let most = (MOST / log.shards() as u64).max(LEAST);
+    let most = (MOST / log.shards()).max(LEAST);
     for shard in 0..log.shards() {
         let mut found = HashMap::new();
         let mut after = begin(log, shard, now - FORGOTTEN_MS, most);
@@ -50,14 +50,14 @@ pub(super) fn recall(log: &Log, freshness: &Freshness, book: &mut Book, now: i64
 }
 
 /// The offset after which to read: so far back that what is before is too old, or too much.
-fn begin(log: &Log, shard: usize, too_old: i64, most: u64) -> u64 {
-    let head = log.head(shard).offset;
-    let mut reach = (PAGE as u64).min(most);
+fn begin(log: &Log, shard: usize, too_old: i64, most: usize) -> u64 {
+    let first = log.first(shard);
+    let mut reach = PAGE.min(most);
     loop {
-        let after = head.saturating_sub(reach);
+        let after = log.back(shard, reach);
         let oldest = log.since(shard, after, 1).entries;
         let is_old = oldest.first().is_none_or(|entry| entry.draft.published_at_ms < too_old);
-        if after == 0 || reach == most || is_old {
+        if after < first || reach == most || is_old {
             return after;
         }
         reach = (reach * 4).min(most);

@@ -181,6 +181,12 @@ impl Shard {
         self.holes.iter().fold(self.floor + index as u64, past)
     }
 
+    /// An offset behind which are the newest slots, so many if there are.
+    pub(super) fn back(&self, count: usize) -> u64 {
+        let skipped = self.slots.len().saturating_sub(count);
+        if skipped < self.slots.len() { self.offset_at(skipped) - 1 } else { self.head }
+    }
+
     /// How many slots are at or before an offset.
     fn rank(&self, offset: u64) -> usize {
         let offset = offset.min(self.head);

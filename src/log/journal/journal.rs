@@ -117,6 +117,11 @@ impl Journal {
         self.shared.lock().shards[shard].first()
     }
 
+    /// An offset behind which are the newest records of a shard, so many if there are.
+    pub fn back(&self, shard: usize, count: usize) -> u64 {
+        self.shared.lock().shards[shard].back(count)
+    }
+
     /// How often a segment was synced since the journal was opened.
     pub fn syncs(&self) -> u64 {
         self.shared.syncs.load(Ordering::Relaxed)
