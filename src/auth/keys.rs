@@ -46,7 +46,7 @@ pub enum Denied {
 /// The stored form of a key: `sha256:` and its SHA-256 in hexadecimal.
 pub fn hash_key(key: &str) -> String {
     let digest = Sha256::digest(key.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = crate::wire::to_hex(&digest);
     format!("sha256:{hex}")
 }
 

@@ -10,7 +10,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
-use crate::wire::now_ms;
+use crate::wire::{now_ms, to_hex};
 
 /// Why a call did not succeed.
 #[derive(Debug, Error)]
@@ -65,8 +65,7 @@ impl Backend {
 fn signature(secret: &str, timestamp: i64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length will do");
     mac.update(format!("{timestamp}.{body}").as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256={digits}")
+    format!("sha256={}", to_hex(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::entry::{Audience, Call, Draft, Targets};
 use crate::events::{Catalogue, ChannelMask, Facts, Priority};
 use crate::rooms::{Id, Scope, ScopeFields};
+use crate::wire::{from_hex, to_hex};
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -45,22 +46,12 @@ struct SavedCall {
 
 impl SavedCall {
     fn of(call: &Call) -> Self {
-        Self { id: digits(&call.id), asked: digits(&call.asked), message: call.message.clone() }
+        Self { id: to_hex(&call.id), asked: to_hex(&call.asked), message: call.message.clone() }
     }
 
     fn read(self) -> Option<Call> {
-        Some(Call { id: hash(&self.id)?, asked: hash(&self.asked)?, message: self.message })
+        Some(Call { id: from_hex(&self.id)?, asked: from_hex(&self.asked)?, message: self.message })
     }
-}
-
-fn digits(hash: &[u8; 32]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn hash(digits: &str) -> Option<[u8; 32]> {
-    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..32).map(byte).collect::<Option<_>>()?;
-    bytes.try_into().ok()
 }
 
 #[derive(Serialize)]

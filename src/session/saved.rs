@@ -14,7 +14,7 @@ use crate::delivery::{Interest, Subscription};
 use crate::events::{Catalogue, ChannelMask, Filters};
 use crate::hub::Seen;
 use crate::rooms::{Id, Scope};
-use crate::wire::{Forms, PublicId};
+use crate::wire::{Forms, PublicId, from_hex, to_hex};
 
 /// A session of whose kind there is one in the file.
 type Gone = (Key, i64, Box<Record>);
@@ -79,7 +79,7 @@ struct SavedSubscription {
 /// If the file cannot be written.
 pub(super) fn write(path: &Path, records: &[Gone], ended: &[Ended], catalogue: &Catalogue) -> io::Result<()> {
     let records = records.iter().map(|(key, gone_at_ms, record)| SavedRecord {
-        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key: to_hex(key),
         gone_at_ms: *gone_at_ms,
         id: record.id.clone(),
         namespace: record.namespace.clone(),
@@ -123,7 +123,7 @@ pub(super) fn take(path: &Path, catalogue: &Catalogue) -> io::Result<(Vec<Gone>,
 fn record(saved: SavedRecord, catalogue: &Catalogue) -> Option<Gone> {
     let SavedRecord { key: digits, gone_at_ms, id, namespace, identity, interest, journal } = saved;
     let interest = interest.read(catalogue)?;
-    Some((key(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
+    Some((from_hex(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
 }
 
 fn session(saved: SavedSession, catalogue: &Catalogue) -> Option<Ended> {
@@ -176,12 +176,6 @@ impl SavedInterest {
             subscriptions: subscriptions.collect::<Option<_>>()?,
         })
     }
-}
-
-fn key(digits: &str) -> Option<Key> {
-    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..size_of::<Key>()).map(byte).collect::<Option<_>>()?;
-    bytes.try_into().ok()
 }
 
 #[cfg(test)]

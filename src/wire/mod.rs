@@ -5,6 +5,7 @@
 
 mod error;
 mod forms;
+mod hex;
 mod id;
 pub mod message;
 mod object;
@@ -13,6 +14,7 @@ mod time;
 
 pub use error::{Code, WireError};
 pub use forms::{Form, Forms};
+pub use hex::{from_hex, to_hex};
 pub use id::{Pid, PublicId, fresh_message_id, fresh_subscription_id, random_letters};
 pub use object::{nested_object, read_object};
 pub use time::{iso, now_iso, now_ms};
