@@ -15,6 +15,9 @@ use crate::wire::{now_ms, to_hex};
 /// Why a call did not succeed.
 #[derive(Debug, Error)]
 pub enum CallError {
+    /// The certificates of the system cannot be used.
+    #[error("no service can be called: {0}")]
+    Client(#[source] reqwest::Error),
     /// The service could not be reached, or not in time.
     #[error("the service cannot be reached: {0}")]
     Unreachable(#[source] reqwest::Error),
@@ -41,7 +44,7 @@ impl Backend {
             // What is signed is meant for the address that was configured.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(CallError::Unreachable)?;
+            .map_err(CallError::Client)?;
         Ok(Self { client })
     }
 

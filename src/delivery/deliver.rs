@@ -41,8 +41,11 @@ pub fn deliver(
     let mut round = Round { entry, delivery, listed, directory, handover, delivered };
     match &entry.draft.audience {
         Audience::Everyone => {
-            let belongs = |interest: &Interest| mine(interest.identity.as_ref().map(|(organization, _)| organization));
-            round.each(&directory.recipients(), belongs);
+            let belongs = |recipient: &Arc<Recipient>| {
+                mine(recipient.interest().identity.as_ref().map(|(organization, _)| organization))
+            };
+            let recipients: Vec<_> = directory.recipients().into_iter().filter(belongs).collect();
+            round.each(&recipients, |_| true);
         }
         Audience::Scope { scope, targets: None } => round.scope(scope),
         Audience::Scope { scope, targets: Some(targets) } => round.targets(scope, targets),

@@ -10,11 +10,11 @@ use super::notes::Fact;
 use super::publication::{Publication, Target};
 use super::publish::Hub;
 use super::receipts::Receipt;
-use crate::backend::Backend;
+use crate::backend::{Backend, CallError};
 use crate::config;
 use crate::events::Priority;
 use crate::log::{Draft, Entry};
-use crate::rooms::{Scope, ScopeFields};
+use crate::rooms::{Id, Scope, ScopeFields};
 use crate::wire::{iso, now_iso};
 
 /// What is published.
@@ -42,12 +42,12 @@ pub(super) struct Done {
 }
 
 impl Escalation {
-    pub(super) fn new(config: &config::Escalation) -> Self {
-        let backend = (!config.url.is_empty()).then(|| Backend::new(Duration::from_millis(config.timeout_ms)));
-        let backend = backend.and_then(|backend| {
-            backend.inspect_err(|error| tracing::error!(%error, "nobody is called when an event escalates")).ok()
-        });
-        Self { config: config.clone(), backend }
+    /// # Errors
+    /// If there is a service to call, and none can be.
+    pub(super) fn new(config: &config::Escalation) -> Result<Self, CallError> {
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let backend = (!config.url.is_empty()).then(|| Backend::new(timeout)).transpose()?;
+        Ok(Self { config: config.clone(), backend })
     }
 
     /// Whether something happens if nobody acknowledges an entry.
@@ -85,7 +85,7 @@ impl Hub {
         }
     }
 
-    /// False if the server stops meanwhile.
+    /// Publishes it if that is configured; false if the next process has to.
     async fn publish_escalation(self: &Arc<Self>, entry: &Entry, body: &Value) -> bool {
         let Some(scope) = entry.draft.audience.scope().filter(|_| self.escalation.config.publish) else { return true };
         let Ok(payload) = to_raw_value(body) else { return true };
@@ -101,7 +101,7 @@ impl Hub {
         }
     }
 
-    /// False if the server stops meanwhile.
+    /// Calls a service if there is one, until it has taken it or was asked often enough; false if the next process has to.
     async fn call_service(&self, entry: &Entry, body: Value) -> bool {
         let Some(backend) = &self.escalation.backend else { return true };
         let config::Escalation { url, secret, .. } = &self.escalation.config;
@@ -146,7 +146,7 @@ impl Hub {
 }
 
 fn fields(scope: &Scope) -> ScopeFields {
-    let text = |id: &Option<crate::rooms::Id>| id.as_ref().map(|id| id.as_str().to_owned());
+    let text = |id: &Option<Id>| id.as_ref().map(|id| id.as_str().to_owned());
     ScopeFields {
         organization_id: Some(scope.organization.as_str().to_owned()),
         department_id: text(&scope.department),

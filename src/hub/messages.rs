@@ -41,7 +41,7 @@ impl Hub {
             after = page.last()?.position.offset;
             for entry in page {
                 if entry.draft.message_id == id {
-                    return (!entry.is_void()).then_some(entry);
+                    return entry.is_kept().then_some(entry);
                 }
                 if entry.draft.published_at_ms > at_ms.saturating_add(SLACK_MS) {
                     return None;

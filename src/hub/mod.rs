@@ -5,14 +5,15 @@
 //! users missed waits for them. The hub knows what an event is and where it
 //! goes, and never decides who may publish it.
 
-mod absent;
 mod acks;
+mod ended;
 mod escalation;
 mod freshness;
 mod history;
 mod messages;
 mod notes;
 mod offline;
+mod past;
 mod publication;
 mod publish;
 mod receipts;
@@ -21,7 +22,7 @@ mod sequencer;
 mod since;
 mod waiting;
 
-pub use absent::Seen;
+pub use ended::Seen;
 pub use history::History;
 pub use offline::Owed;
 pub use publication::{Publication, Target};

@@ -39,19 +39,19 @@ pub(super) enum Fact {
     Handed { ack_id: Option<u64>, position: String, organization: Id, user: Id, socket: PublicId },
     /// A socket has acknowledged it.
     Acknowledged { ack_id: u64, socket: PublicId, at_ms: i64 },
-    /// It was not acknowledged in time, and that was published.
+    /// It was not acknowledged in time, and the publishing of that is done with.
     Escalated { ack_id: u64 },
-    /// The same, and a service was told.
+    /// The same for the calling of a service.
     Called { ack_id: u64 },
     /// Everything up to here has been delivered in each shard.
-    Reached { positions: Vec<String> },
+    Delivered { positions: Vec<String> },
 }
 
 #[derive(Debug)]
 enum Note {
     Fact(Fact),
     /// Everything before this is written.
-    Reached(oneshot::Sender<()>),
+    Mark(oneshot::Sender<()>),
 }
 
 /// Takes notes; nothing is noted where the log is in memory too.
@@ -61,21 +61,21 @@ pub(super) struct Notes(Option<Queue>);
 #[derive(Debug)]
 struct Queue {
     notes: UnboundedSender<Note>,
-    /// Held by the task that writes, as long as it does.
-    written: Arc<Mutex<UnboundedReceiver<Note>>>,
+    /// What is still to be written; held by the task that writes, as long as it does.
+    waiting: Arc<Mutex<UnboundedReceiver<Note>>>,
     stopping: CancellationToken,
 }
 
 impl Notes {
     /// Notes that are written until `stopping` is cancelled.
     pub(super) fn start(log: &Arc<Log>, tasks: &TaskTracker, stopping: &CancellationToken) -> Self {
-        if !log.takes_notes() {
+        if !log.outlives_the_process() {
             return Self(None);
         }
         let (notes, waiting) = unbounded_channel();
-        let written = Arc::new(Mutex::new(waiting));
-        tasks.spawn(write(log.clone(), written.clone(), stopping.clone()));
-        Self(Some(Queue { notes, written, stopping: stopping.clone() }))
+        let waiting = Arc::new(Mutex::new(waiting));
+        tasks.spawn(write(log.clone(), waiting.clone(), stopping.clone()));
+        Self(Some(Queue { notes, waiting, stopping: stopping.clone() }))
     }
 
     /// Notes a fact.
@@ -89,7 +89,7 @@ impl Notes {
     pub(super) async fn written(&self) {
         let Some(queue) = &self.0 else { return };
         let (reached, wait) = oneshot::channel();
-        if queue.notes.send(Note::Reached(reached)).is_ok() {
+        if queue.notes.send(Note::Mark(reached)).is_ok() {
             tokio::select! {
                 _ = wait => {}
                 () = queue.stopping.cancelled() => {}
@@ -100,7 +100,7 @@ impl Notes {
     /// Writes what was noted since the task has ended.
     pub(super) fn finish(&self, log: &Log) {
         let Some(queue) = &self.0 else { return };
-        let Ok(mut waiting) = queue.written.try_lock() else { return };
+        let Ok(mut waiting) = queue.waiting.try_lock() else { return };
         while let Ok(note) = waiting.try_recv() {
             write_one(log, note);
         }
@@ -120,7 +120,7 @@ async fn write(log: Arc<Log>, waiting: Arc<Mutex<UnboundedReceiver<Note>>>, stop
             Some(note) = waiting.recv() => note,
             () = stopping.cancelled() => return,
         };
-        if matches!(note, Note::Reached(_)) {
+        if matches!(note, Note::Mark(_)) {
             log.notes_durable().await;
         }
         write_one(&log, note);
@@ -135,7 +135,7 @@ fn write_one(log: &Log, note: Note) {
                 tracing::error!(%error, "who got a message and who acknowledged it is not written down");
             }
         }
-        Note::Reached(reached) => {
+        Note::Mark(reached) => {
             reached.send(()).ok();
         }
     }

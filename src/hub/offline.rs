@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::absent::{Absent, Seen};
 use super::acks::named_users;
+use super::ended::{Ended, Seen};
 use super::publish::Hub;
 use super::replay::{Missed, Unfinished, bytes_about, page_of};
 use super::waiting::{Wait, Waiting};
@@ -25,7 +25,7 @@ pub(super) struct Offline {
     pub(super) enabled: bool,
     pub(super) ttl_ms: i64,
     pub(super) waiting: Waiting,
-    pub(super) absent: Absent,
+    pub(super) ended: Ended,
     /// One for each shard: whether a user is there does not change while an entry is delivered that waits for those
     /// who are not.
     gates: Vec<Mutex<()>>,
@@ -65,7 +65,7 @@ impl Offline {
             enabled: config.enabled,
             ttl_ms,
             waiting: Waiting::new(config.max_events_per_user),
-            absent: Absent::new(ttl_ms, config.max_sessions),
+            ended: Ended::new(ttl_ms, config.max_sessions),
             gates: (0..shards).map(|_| Mutex::new(())).collect(),
         }
     }
@@ -92,7 +92,7 @@ impl Hub {
         if draft.ack.is_some() {
             let is_away = |user: &Id| self.directory.count(&user_room(organization, user)) == 0;
             users.extend(
-                self.offline.absent.reached_by(organization, draft, &self.catalogue).into_iter().filter(is_away),
+                self.offline.ended.reached_by(organization, draft, &self.catalogue).into_iter().filter(is_away),
             );
         }
         users.sort_unstable();
@@ -115,8 +115,8 @@ impl Hub {
         let firsts: Vec<u64> = (0..self.log.shards()).map(|shard| self.log.first(shard)).collect();
         let is_kept = |organization: &Id, offset: u64| offset >= firsts[self.log.shard_of(Some(organization))];
         self.offline.waiting.trim(now_ms, is_kept);
-        self.offline.absent.trim(now_ms);
-        self.receipts.trim(now_ms.saturating_sub(self.offline.ttl_ms));
+        self.offline.ended.trim(now_ms);
+        self.receipts.trim(now_ms.saturating_sub_unsigned(self.log.max_age_ms()));
     }
 
     /// A socket becomes one of a user's: `join` puts it into its rooms, and is told what waits for the user and the
@@ -156,29 +156,29 @@ impl Hub {
         let _gate = self.offline.gate(self.log.shard_of(Some(organization)));
         leave();
         if let Some(seen) = seen {
-            self.offline.absent.add(organization, user, seen);
+            self.offline.ended.add(organization, user, seen);
         }
     }
 
     /// What a session of a user wanted when it ended.
     pub fn last_interest(&self, organization: &Id, user: &Id, session_id: &str, namespace: &str) -> Option<Interest> {
-        self.offline.absent.session(organization, user, session_id, namespace)
+        self.offline.ended.session(organization, user, session_id, namespace)
     }
 
     /// Forgets a session that was ended for good.
     pub fn forget_session(&self, organization: &Id, user: &Id, session_id: Option<&str>) {
-        self.offline.absent.forget(organization, user, session_id);
+        self.offline.ended.forget(organization, user, session_id);
     }
 
     /// The sessions that have ended, with organization and user, in that order.
     pub fn ended_sessions(&self) -> Vec<((Id, Id), Seen)> {
-        self.offline.absent.all()
+        self.offline.ended.all()
     }
 
     /// Takes over the ended sessions of an earlier process.
     pub fn bring_back_sessions(&self, sessions: Vec<((Id, Id), Seen)>) {
         for ((organization, user), seen) in sessions {
-            self.offline.absent.add(&organization, &user, seen);
+            self.offline.ended.add(&organization, &user, seen);
         }
     }
 

@@ -16,6 +16,7 @@ use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
+use crate::backend::CallError;
 use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
@@ -107,7 +108,8 @@ impl Hub {
         config: &Config,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, CallError> {
+        let escalation = Escalation::new(&config.escalation)?;
         let log = Arc::new(log);
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
@@ -119,7 +121,7 @@ impl Hub {
             catalogue,
             receipts: Receipts::default(),
             offline: Offline::new(&config.offline, log.shards()),
-            escalation: Escalation::new(&config.escalation),
+            escalation,
             notes: Notes::start(&log, tasks, stopping),
             log,
             plane,
@@ -139,7 +141,7 @@ impl Hub {
         for (shard, commands) in queues.into_iter().enumerate() {
             tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
         }
-        hub
+        Ok(hub)
     }
 
     /// The entry that a publication becomes; whoever publishes checks its audience first.

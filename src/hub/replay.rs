@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::acks::concerns_users;
 use super::publish::Hub;
 use crate::connection::{Connection, Handover, Read};
 use crate::delivery::{Recipient, entity_of};
@@ -91,15 +92,20 @@ impl Missed {
         self.shard
     }
 
-    fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) {
+    /// Sends what is missing of these; tells which were for its user, whether or not a socket was there.
+    fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) -> Vec<Arc<Entry>> {
         let mut handover = Handover::default();
+        let mut for_user = Vec::new();
         for entry in entries {
             let unread = self.unread(entry, recipient);
             if !unread.is_empty() && recipient.wants(entry) {
                 hub.hand(entry, recipient, false, || recipient.send_unread(entry, unread, &mut handover));
-                hub.handed(entry, recipient);
+                if concerns_users(&entry.draft) {
+                    for_user.push(entry.clone());
+                }
             }
         }
+        for_user
     }
 }
 
@@ -129,14 +135,19 @@ impl Hub {
         }
         let mut after = missed.half.map_or(missed.up_to, |half| missed.up_to.min(half - 1));
         let missed = Arc::new(missed);
+        let mut for_user = Vec::new();
         loop {
             if !recipient.connection.caught_up().await {
                 return;
             }
             let page = page_of(&recipient);
             match self.join(&recipient, &missed, after, page).await {
-                Some(Joined::Live) => {
+                Some(Joined::Live(last)) => {
                     unfinished.finish();
+                    for_user.extend(last);
+                    if !for_user.is_empty() && recipient.connection.written_out().await {
+                        for_user.iter().for_each(|entry| self.handed(entry, &recipient));
+                    }
                     return;
                 }
                 Some(Joined::Gap) | None => return,
@@ -150,7 +161,7 @@ impl Hub {
             if batch.gap {
                 return;
             }
-            missed.send(entries, &recipient, &self);
+            for_user.extend(missed.send(entries, &recipient, &self));
             // Without entries there is nothing up to there, such as offsets that were never given out.
             after = entries.last().map_or(after.max(looked_at), |entry| entry.position.offset);
         }
@@ -194,9 +205,9 @@ impl Hub {
                 } else if missed.page(&batch.entries).len() < batch.entries.len() {
                     Joined::Behind
                 } else {
-                    missed.send(&batch.entries, &recipient, &hub);
+                    let for_user = missed.send(&batch.entries, &recipient, &hub);
                     recipient.go_live(delivered);
-                    Joined::Live
+                    Joined::Live(for_user)
                 }
             };
             answer.send(joined).ok();
@@ -229,8 +240,8 @@ impl Drop for Unfinished {
 
 /// What came of the last page.
 enum Joined {
-    /// It is sent, and what comes from here on is live.
-    Live,
+    /// It is sent, with these for the user, and what comes from here on is live.
+    Live(Vec<Arc<Entry>>),
     /// It is not the last one.
     Behind,
     /// Something that was missed is gone.

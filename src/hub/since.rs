@@ -140,7 +140,6 @@ impl CatchUp {
         for entry in entries.iter().filter(|entry| !entry.is_void() && recipient.wants(entry)) {
             let unread = &[Form::Named, Form::Envelope];
             hub.hand(entry, recipient, true, || recipient.send_unread(entry, unread, &mut handover));
-            hub.handed(entry, recipient);
         }
     }
 }

@@ -3,16 +3,13 @@
 //! An event that names a user without a socket waits for the next one, and an
 //! event that requires acknowledgement until the user has acknowledged it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::rooms::Id;
 
-/// Events that wait for all users together; the first to wait go first.
+/// Events that wait for all users together; the oldest of the organization that has most go first.
 const MOST: usize = 250_000;
-
-/// Organization and user.
-type Whom = (Id, Id);
 
 /// One event that waits for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +31,17 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Book {
-    users: HashMap<Whom, VecDeque<Wait>>,
-    /// Whom each waits for, in the order in which they came; some may wait no more.
-    order: VecDeque<(Whom, u64)>,
+    organizations: HashMap<Id, Organization>,
+    /// How many events wait.
+    count: usize,
+}
+
+/// What waits for the users of one organization.
+#[derive(Debug, Default)]
+struct Organization {
+    users: HashMap<Id, VecDeque<Wait>>,
+    /// Offset and user of each, in order.
+    order: BTreeSet<(u64, Id)>,
 }
 
 impl Waiting {
@@ -47,48 +52,54 @@ impl Waiting {
 
     /// An event waits for a user from here on.
     pub(super) fn add(&self, organization: &Id, user: &Id, wait: Wait) {
-        let whom = (organization.clone(), user.clone());
         let mut book = self.lock();
-        let waits = book.users.entry(whom.clone()).or_default();
+        let place = book.organizations.entry(organization.clone()).or_default();
+        let waits = place.users.entry(user.clone()).or_default();
         if waits.back().is_some_and(|last| last.offset >= wait.offset) {
             return;
         }
         waits.push_back(wait);
-        if waits.len() > self.most {
-            waits.pop_front();
+        let surplus = (waits.len() > self.most).then(|| waits[0].offset);
+        place.order.insert((wait.offset, user.clone()));
+        book.count += 1;
+        if let Some(surplus) = surplus {
+            book.remove(organization, user, surplus);
         }
-        book.order.push_back((whom, wait.offset));
-        if book.order.len() > MOST
-            && let Some((whom, offset)) = book.order.pop_front()
-        {
-            book.remove(&whom, offset);
+        if book.count > MOST {
+            book.remove_of_largest();
         }
     }
 
     /// An event does not wait for a user any more; false if it did not.
     pub(super) fn remove(&self, organization: &Id, user: &Id, offset: u64) -> bool {
-        self.lock().remove(&(organization.clone(), user.clone()), offset)
+        self.lock().remove(organization, user, offset)
     }
 
     /// What waits for a user, in order.
     pub(super) fn of(&self, organization: &Id, user: &Id, now_ms: i64) -> Vec<Wait> {
         let book = self.lock();
-        let waits = book.users.get(&(organization.clone(), user.clone()));
+        let waits = book.organizations.get(organization).and_then(|organization| organization.users.get(user));
         waits.into_iter().flatten().filter(|wait| wait.until_ms > now_ms).copied().collect()
     }
 
     /// Forgets what has waited for too long, and what `is_kept` says the log has no more of, by organization and offset.
     pub(super) fn trim(&self, now_ms: i64, is_kept: impl Fn(&Id, u64) -> bool) {
         let mut book = self.lock();
-        let Book { users, order } = &mut *book;
-        users.retain(|(organization, _), waits| {
-            waits.retain(|wait| wait.until_ms > now_ms && is_kept(organization, wait.offset));
-            !waits.is_empty()
+        let Book { organizations, count } = &mut *book;
+        organizations.retain(|organization, Organization { users, order }| {
+            users.retain(|user, waits| {
+                waits.retain(|wait| {
+                    let keeps = wait.until_ms > now_ms && is_kept(organization, wait.offset);
+                    if !keeps {
+                        order.remove(&(wait.offset, user.clone()));
+                        *count -= 1;
+                    }
+                    keeps
+                });
+                !waits.is_empty()
+            });
+            !users.is_empty()
         });
-        let waits = |whom: &Whom, offset: u64| {
-            users.get(whom).is_some_and(|waits| waits.binary_search_by_key(&offset, |wait| wait.offset).is_ok())
-        };
-        order.retain(|(whom, offset)| waits(whom, *offset));
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -97,15 +108,29 @@ impl Waiting {
 }
 
 impl Book {
-    fn remove(&mut self, whom: &Whom, offset: u64) -> bool {
-        let Some(waits) = self.users.get_mut(whom) else { return false };
-        let before = waits.len();
-        waits.retain(|wait| wait.offset != offset);
-        let removed = waits.len() < before;
+    fn remove(&mut self, organization: &Id, user: &Id, offset: u64) -> bool {
+        let Some(Organization { users, order }) = self.organizations.get_mut(organization) else { return false };
+        let Some(waits) = users.get_mut(user) else { return false };
+        let Ok(at) = waits.binary_search_by_key(&offset, |wait| wait.offset) else { return false };
+        waits.remove(at);
+        order.remove(&(offset, user.clone()));
+        self.count -= 1;
         if waits.is_empty() {
-            self.users.remove(whom);
+            users.remove(user);
         }
-        removed
+        if users.is_empty() {
+            self.organizations.remove(organization);
+        }
+        true
+    }
+
+    /// What waits for one organization does not push out what waits for the others.
+    fn remove_of_largest(&mut self) {
+        let largest = self.organizations.iter().max_by_key(|(_, organization)| organization.order.len());
+        let first = largest.and_then(|(id, organization)| Some((id.clone(), organization.order.first()?.clone())));
+        if let Some((organization, (offset, user))) = first {
+            self.remove(&organization, &user, offset);
+        }
     }
 }
 
@@ -135,17 +160,27 @@ mod tests {
         waiting.trim(0, |organization, offset| organization.as_str() == "o" && offset == 3);
         assert_eq!(of(0), [3]);
         waiting.trim(103, |_, _| true);
-        assert!(waiting.lock().users.is_empty() && waiting.lock().order.is_empty());
+        assert!(waiting.lock().organizations.is_empty() && waiting.lock().count == 0);
     }
 
     #[test]
-    fn all_users_together_have_a_bound() {
-        let waiting = Waiting::new(usize::MAX);
+    fn all_users_together_have_a_bound_that_costs_the_largest_organization() {
+        let waiting = Waiting::new(300);
         let id = |number: u64| Id::parse(&number.to_string()).expect("an id");
-        for number in 0..=MOST as u64 {
-            waiting.add(&id(1), &id(number % 1_000), wait(number + 1));
+        let (quiet, busy) = (id(1), id(2));
+        waiting.add(&quiet, &quiet, wait(1));
+        // What has waited and waits no more does not count.
+        for offset in 1..=10_000 {
+            waiting.add(&busy, &busy, wait(offset));
+            waiting.remove(&busy, &busy, offset);
         }
-        assert_eq!(waiting.of(&id(1), &id(0), 0).first().map(|wait| wait.offset), Some(1_001), "the first has gone");
-        assert_eq!(waiting.of(&id(1), &id(1), 0).first().map(|wait| wait.offset), Some(2));
+        for number in 0..=MOST as u64 {
+            waiting.add(&busy, &id(number % 1_000), wait(number + 1));
+        }
+        let first =
+            |organization: &Id, user: u64| waiting.of(organization, &id(user), 0).first().map(|wait| wait.offset);
+        assert_eq!(first(&quiet, 1), Some(1));
+        assert_eq!((first(&busy, 0), first(&busy, 1), first(&busy, 2)), (Some(1_001), Some(1_002), Some(3)));
+        assert_eq!(waiting.lock().count, MOST);
     }
 }

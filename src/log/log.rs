@@ -183,7 +183,7 @@ impl Log {
         self.store.back(shard, count)
     }
 
-    /// Whether what is appended is there in the next process.
+    /// Whether what is appended, or noted of it, is there in the next process.
     pub fn outlives_the_process(&self) -> bool {
         self.notes.is_some()
     }
@@ -318,9 +318,9 @@ impl Log {
         }
     }
 
-    /// Whether notes are kept of what became of the entries.
-    pub fn takes_notes(&self) -> bool {
-        self.notes.is_some()
+    /// How long entries are kept, in milliseconds.
+    pub fn max_age_ms(&self) -> u64 {
+        self.max_age_ms
     }
 
     /// Writes a note down, if notes are kept.

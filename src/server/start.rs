@@ -93,7 +93,8 @@ impl Server {
             &config,
             &tasks,
             &stopping,
-        );
+        )
+        .map_err(io::Error::other)?;
         let seats = Arc::new(OrganizationSeats::new(config.limits.max_connections_per_org));
         let services = Services {
             config: config.clone(),

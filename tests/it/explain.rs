@@ -52,6 +52,7 @@ async fn a_publisher_is_told_why_an_event_reached_whom() {
     assert_eq!((&answer["recipients_count"], &answer["explanation"]["offline"]), (&json!(0), &json!(2)));
     let answer = explained(&server, json!({ "event": "system:broadcast", "data": {} })).await;
     assert_eq!(answer["explanation"]["nodes"][0]["sockets"], 8, "{answer}");
+    assert_eq!((&answer["explanation"]["filtered"], &answer["explanation"]["rooms"]), (&json!(0), &json!([])));
     let (_, plain) = server.publish("/broadcast", json!({ "event": "system:broadcast", "data": {} })).await;
     assert_eq!(plain["explanation"], Value::Null);
     let (status, answer) = server.publish("/broadcast/kpi?explain=true", json!({ "organization_id": "org-1" })).await;

@@ -372,3 +372,17 @@ async fn open_tells_the_heartbeat_and_the_largest_message() {
     assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(25_000), &json!(60_000)));
     assert_eq!(open["maxPayload"], 1_048_576);
 }
+
+#[tokio::test]
+async fn a_name_that_is_misspelt_is_refused_and_does_not_widen_the_target() {
+    let server = TestServer::start(|_| {}).await;
+    let mut agent = server.agent("org-1").await;
+    let body = |target: Value| json!({ "event": "kpi:update", "data": {}, "target": target });
+    let (status, answer) =
+        server.publish("/broadcast", body(json!({ "organization_id": "org-1", "user_id": "u" }))).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("unknown field `user_id`"), "{answer}");
+    let (status, answer) = server.publish("/broadcast?wait=acks", body(json!({ "organization_id": "org-1" }))).await;
+    assert_eq!((status, &answer["code"]), (400, &json!("INVALID_MESSAGE")), "{answer}");
+    agent.expect_silence(&server).await;
+}

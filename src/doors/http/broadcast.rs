@@ -80,9 +80,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawV
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// `target` of a broadcast.
+/// `target` of a broadcast; a name that is misspelt must not widen it.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct TargetFields {
     organization_id: Option<String>,
     department_id: Option<String>,
@@ -98,9 +98,16 @@ struct TargetFields {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::doors) struct Options {
-    wait: Option<String>,
+    wait: Option<Wait>,
     ack_timeout_ms: Option<u64>,
     explain: bool,
+}
+
+/// What a broadcast is answered after.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wait {
+    Ack,
 }
 
 /// `POST /broadcast`: any event, to any target.
@@ -190,6 +197,10 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(Some(key))
 }
 
+/// Publishes what a caller may publish, once for each key of its own.
+///
+/// # Errors
+/// If it may not, the key is in use for something else, or the publication is refused.
 pub(super) async fn publish(
     doors: &Arc<Doors>,
     caller: &Caller,
@@ -288,7 +299,7 @@ fn may_name(doors: &Doors, caller: &Caller, name: &str) -> bool {
 
 impl Options {
     fn waits(&self) -> bool {
-        self.wait.as_deref() == Some("ack")
+        self.wait.is_some()
     }
 }
 

@@ -78,7 +78,10 @@ impl Calls {
     /// Takes over the calls of earlier processes, as far as the log tells; for a thread that may wait.
     pub(in crate::doors) fn load(&self, hub: &Hub) {
         let since = now_ms() - i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
-        for entry in hub.repeatable_since(since) {
+        let mut entries = hub.repeatable_since(since);
+        // Of all shards, in the order in which they are to be forgotten.
+        entries.sort_by_key(|entry| entry.draft.published_at_ms);
+        for entry in entries {
             let Some(call) = &entry.draft.call else { continue };
             let age = Duration::from_millis((now_ms() - entry.draft.published_at_ms).try_into().unwrap_or_default());
             let Some(at) = Instant::now().checked_sub(age) else { continue };
@@ -125,7 +128,7 @@ impl Calls {
                 book.calls.remove(&id);
             }
         }
-        if let Some(call) = book.calls.get(&id) {
+        if let Some(call) = book.calls.get(&id).filter(|call| now - call.since < self.window) {
             return if call.body == body { Ok(call.answer.clone()) } else { Err(ApiError::reused_key()) };
         }
         let answer = Arc::new(OnceCell::new());

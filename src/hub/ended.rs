@@ -1,4 +1,4 @@
-//! Users without a socket: what their last sessions wanted, for as long as events wait for them.
+//! Sessions that have ended, of users who are away and of others: what each wanted.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ type Whom = (Id, Id);
 
 /// The sessions of users that have ended.
 #[derive(Debug)]
-pub(super) struct Absent {
+pub(super) struct Ended {
     kept_for_ms: i64,
     /// Sessions that are remembered; the first to end of the organization that has most are forgotten first.
     most: usize,
@@ -56,7 +56,7 @@ struct Organization {
     order: BTreeMap<u64, Id>,
 }
 
-impl Absent {
+impl Ended {
     /// Nothing is remembered; so many sessions for so long.
     pub(super) fn new(kept_for_ms: i64, most: usize) -> Self {
         Self { kept_for_ms, most, book: Mutex::default() }
@@ -71,9 +71,9 @@ impl Absent {
         let number = book.next;
         book.next += 1;
         book.count += 1;
-        let present = book.organizations.entry(organization.clone()).or_default();
-        present.order.insert(number, user.clone());
-        let sessions = present.users.entry(user.clone()).or_default();
+        let place = book.organizations.entry(organization.clone()).or_default();
+        place.order.insert(number, user.clone());
+        let sessions = place.users.entry(user.clone()).or_default();
         sessions.push_back((number, seen));
         let surplus = (sessions.len() > SESSIONS).then(|| sessions[0].0);
         if let Some(surplus) = surplus {
@@ -84,7 +84,7 @@ impl Absent {
         }
     }
 
-    /// Forgets a session for good, and what it wanted.
+    /// Forgets the sessions of a user under this id of the client's own for good; without one, all that had none.
     pub(super) fn forget(&self, organization: &Id, user: &Id, session_id: Option<&str>) {
         self.lock().forget(organization, user, |seen| seen.session_id.as_deref() == session_id);
     }
@@ -112,8 +112,8 @@ impl Absent {
     pub(super) fn all(&self) -> Vec<(Whom, Seen)> {
         let book = self.lock();
         let mut all: Vec<(u64, Whom, Seen)> = Vec::new();
-        for (organization, present) in &book.organizations {
-            for (user, sessions) in &present.users {
+        for (organization, place) in &book.organizations {
+            for (user, sessions) in &place.users {
                 let whom = (organization.clone(), user.clone());
                 all.extend(sessions.iter().map(|(number, seen)| (*number, whom.clone(), seen.clone())));
             }
@@ -205,41 +205,41 @@ mod tests {
 
     #[test]
     fn the_last_session_of_an_id_is_remembered_for_its_time() {
-        let absent = Absent::new(100, 10);
+        let ended = Ended::new(100, 10);
         let (o, u) = (id("o"), id("u"));
-        let since = |session: &str| absent.session(&o, &u, session, "/").map(|interest| interest.since);
-        absent.add(&o, &u, seen(Some("a"), 1));
-        absent.add(&o, &u, seen(Some("b"), 2));
-        absent.add(&o, &u, seen(Some("a"), 3));
+        let since = |session: &str| ended.session(&o, &u, session, "/").map(|interest| interest.since);
+        ended.add(&o, &u, seen(Some("a"), 1));
+        ended.add(&o, &u, seen(Some("b"), 2));
+        ended.add(&o, &u, seen(Some("a"), 3));
         assert_eq!((since("a"), since("b"), since("c")), (Some(3), Some(2), None));
-        assert!(absent.session(&o, &id("v"), "a", "/").is_none() && absent.session(&id("p"), &u, "a", "/").is_none());
-        assert_eq!(absent.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [2, 3]);
-        absent.trim(102);
+        assert!(ended.session(&o, &id("v"), "a", "/").is_none() && ended.session(&id("p"), &u, "a", "/").is_none());
+        assert_eq!(ended.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [2, 3]);
+        ended.trim(102);
         assert_eq!((since("a"), since("b")), (Some(3), None));
-        absent.forget(&o, &u, Some("a"));
+        ended.forget(&o, &u, Some("a"));
         assert_eq!(since("a"), None);
-        assert!(absent.lock().organizations.is_empty());
+        assert!(ended.lock().organizations.is_empty());
     }
 
     #[test]
     fn the_sessions_of_one_organization_cost_the_others_nothing() {
-        let absent = Absent::new(1_000, 3);
-        absent.add(&id("quiet"), &id("u"), seen(Some("a"), 1));
+        let ended = Ended::new(1_000, 3);
+        ended.add(&id("quiet"), &id("u"), seen(Some("a"), 1));
         for at_ms in 2..=20 {
-            absent.add(&id("busy"), &id(&at_ms.to_string()), seen(None, at_ms));
+            ended.add(&id("busy"), &id(&at_ms.to_string()), seen(None, at_ms));
         }
-        assert!(absent.session(&id("quiet"), &id("u"), "a", "/").is_some());
-        assert_eq!(absent.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [1, 19, 20]);
+        assert!(ended.session(&id("quiet"), &id("u"), "a", "/").is_some());
+        assert_eq!(ended.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [1, 19, 20]);
     }
 
     #[test]
     fn only_so_many_are_remembered() {
-        let absent = Absent::new(1_000, 3);
+        let ended = Ended::new(1_000, 3);
         for at_ms in 1..=5 {
-            absent.add(&id("o"), &id(&at_ms.to_string()), seen(None, at_ms));
+            ended.add(&id("o"), &id(&at_ms.to_string()), seen(None, at_ms));
             // One that comes and goes takes nobody's place.
-            absent.add(&id("o"), &id("1"), seen(None, at_ms));
+            ended.add(&id("o"), &id("1"), seen(None, at_ms));
         }
-        assert_eq!(absent.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [4, 5, 5]);
+        assert_eq!(ended.all().iter().map(|(_, seen)| seen.at_ms).collect::<Vec<_>>(), [4, 5, 5]);
     }
 }

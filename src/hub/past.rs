@@ -1,0 +1,123 @@
+//! What earlier processes have left: who got what, what still waits, and what was never delivered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::acks::concerns_users;
+use super::escalation::Done;
+use super::notes::{self, Fact};
+use super::publish::Hub;
+use super::waiting::Wait;
+use crate::delivery::Delivered;
+use crate::wire::now_ms;
+
+impl Hub {
+    /// Takes over what earlier processes have noted. What they have left undelivered waits for its users.
+    pub(super) fn bring_back(self: &Arc<Self>) {
+        let now = now_ms();
+        let mut reached: Vec<Option<u64>> = vec![None; self.log.shards()];
+        let mut watched: HashMap<u64, (usize, u64, Done)> = HashMap::new();
+        for fact in notes::read(&self.log) {
+            match &fact {
+                Fact::Delivered { positions } => {
+                    for (shard, offset) in positions.iter().filter_map(|position| self.log.place(position)) {
+                        reached[shard] = reached[shard].max(Some(offset));
+                    }
+                }
+                Fact::Sent { position, ack_id, escalates, .. } => {
+                    if let Some((shard, offset)) = self.log.place(position) {
+                        reached[shard] = reached[shard].max(Some(offset));
+                        if let (Some(ack_id), true) = (ack_id, *escalates) {
+                            watched.insert(*ack_id, (shard, offset, Done::default()));
+                        }
+                    }
+                }
+                Fact::Escalated { ack_id } => {
+                    watched.entry(*ack_id).and_modify(|(_, _, done)| done.published = true);
+                }
+                Fact::Called { ack_id } => {
+                    watched.entry(*ack_id).and_modify(|(_, _, done)| done.called = true);
+                }
+                Fact::Handed { .. } | Fact::Acknowledged { .. } => {}
+            }
+            self.bring_back_one(fact, now);
+        }
+        for (shard, reached) in reached.into_iter().enumerate() {
+            self.leave_undelivered(shard, reached);
+        }
+        for (ack_id, (shard, offset, done)) in watched {
+            let entry = self.log.entry(shard, offset);
+            if let (Some(receipt), Some(entry)) = (self.receipts.of_ack(ack_id), entry) {
+                self.watch(receipt, entry, done);
+            }
+        }
+        self.note_reached();
+    }
+
+    /// What an earlier process has stored and not delivered waits for its users; none if nothing is known of that.
+    fn leave_undelivered(self: &Arc<Self>, shard: usize, reached: Option<u64>) {
+        let Some(reached) = reached else { return };
+        for entry in self.log.between(shard, reached, self.log.head(shard).offset) {
+            if !concerns_users(&entry.draft) {
+                continue;
+            }
+            let receipt = self.open_receipt(&entry.draft);
+            self.sent(&entry, Delivered::default());
+            if let Some(receipt) = receipt.filter(|_| self.escalation.concerns(&entry.draft)) {
+                self.watch(receipt, entry, Done::default());
+            }
+        }
+    }
+
+    /// Notes up to where everything has been delivered.
+    pub(super) fn note_reached(&self) {
+        let position = |shard| self.log.head(shard).at(self.delivered(shard)).to_string();
+        self.notes.add(|| Fact::Delivered { positions: (0..self.log.shards()).map(position).collect() });
+    }
+
+    fn bring_back_one(&self, fact: Fact, now: i64) {
+        match fact {
+            Fact::Sent { message_id, position, organization, ack_id, due_at_ms, until_ms, sockets, absent, .. } => {
+                let Some((_, offset)) = self.log.place(&position) else { return };
+                if let Some(ack_id) = ack_id {
+                    let open = || self.receipts.open(ack_id, &message_id, organization.clone(), due_at_ms);
+                    self.receipts.of_ack(ack_id).unwrap_or_else(open).sent(offset, &sockets, &absent);
+                }
+                if let (Some(organization), true) = (&organization, self.offline.enabled && until_ms > now) {
+                    let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
+                    for user in reached.chain(&absent) {
+                        self.offline.waiting.add(organization, user, Wait { offset, until_ms, ack_id });
+                    }
+                }
+            }
+            Fact::Handed { ack_id, position, organization, user, socket } => {
+                let Some((_, offset)) = self.log.place(&position) else { return };
+                match ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
+                    Some(receipt) => {
+                        receipt.handed(&user, &socket, offset, true, |_| true);
+                    }
+                    None => {
+                        self.offline.waiting.remove(&organization, &user, offset);
+                    }
+                }
+            }
+            Fact::Acknowledged { ack_id, socket, at_ms } => {
+                let settled = self.receipts.of_ack(ack_id).and_then(|receipt| receipt.acknowledge(&socket, at_ms));
+                if let Some((organization, user, offset)) = settled.and_then(|settled| settled.waits) {
+                    self.offline.waiting.remove(&organization, &user, offset);
+                }
+            }
+            Fact::Delivered { .. } | Fact::Escalated { .. } | Fact::Called { .. } => {}
+        }
+    }
+
+    /// What the sequencer of a shard has left behind waits for its users; only when it has ended.
+    pub(super) fn note_undelivered(&self, shard: usize) {
+        let after = self.delivered(shard);
+        for entry in self.log.since(shard, after, usize::MAX).entries {
+            if entry.is_ready() && !entry.is_void() && concerns_users(&entry.draft) {
+                self.sent(&entry, Delivered::default());
+            }
+        }
+    }
+}
