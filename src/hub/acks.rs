@@ -76,12 +76,14 @@ impl Hub {
         let sockets = delivered.reached;
         let (offset, offline) = (entry.position.offset, absent.len());
         let ack_id = draft.ack.map(|(ack_id, _)| ack_id);
-        let until_ms = draft.published_at_ms.saturating_add(self.offline.ttl_ms);
+        let keeps = self.offline.keeps(entry);
+        let until_ms = if keeps { draft.published_at_ms.saturating_add(self.offline.ttl_ms) } else { 0 };
+        let organization = draft.audience.scope().map(|scope| &scope.organization);
         // Before anybody can be known to have acknowledged, so that this is what is noted first.
         self.notes.add(|| Fact::Sent {
             message_id: draft.message_id.clone(),
             position: entry.position.to_string(),
-            organization: draft.audience.scope().map(|scope| scope.organization.clone()),
+            organization: organization.cloned(),
             ack_id,
             due_at_ms: due_at(draft),
             until_ms,
@@ -89,12 +91,7 @@ impl Hub {
             absent: absent.clone(),
             escalates: self.escalation.concerns(draft),
         });
-        if let (Some(scope), true) = (draft.audience.scope(), self.offline.keeps(entry)) {
-            let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
-            for user in reached.chain(&absent) {
-                self.offline.waiting.add(&scope.organization, user, Wait { offset, until_ms, ack_id });
-            }
-        }
+        self.wait_for(organization, &sockets, &absent, Wait { offset, until_ms });
         if let Some(receipt) = ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
             receipt.sent(offset, &sockets, &absent).into_iter().for_each(|settled| self.settle(settled));
         }

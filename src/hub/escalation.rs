@@ -71,7 +71,8 @@ impl Hub {
     }
 
     async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry, done: Done) {
-        if done.published && done.called {
+        // What could not be stored was refused.
+        if entry.is_void() || (done.published && done.called) {
             return;
         }
         let ack_id = receipt.ack_id;

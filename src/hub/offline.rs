@@ -17,7 +17,7 @@ use crate::connection::{Handover, Read};
 use crate::delivery::{Delivered, Interest, Recipient};
 use crate::log::Entry;
 use crate::rooms::{Id, user_room};
-use crate::wire::{Form, now_ms};
+use crate::wire::{Form, PublicId, now_ms};
 
 /// Users of one server who are not there.
 #[derive(Debug)]
@@ -132,8 +132,7 @@ impl Hub {
         let shard = self.log.shard_of(Some(organization));
         let _gate = self.offline.gate(shard);
         let waits = self.offline.waiting.of(organization, user, now_ms());
-        let offsets: Vec<u64> =
-            waits.iter().filter(|wait| self.still_waits(wait, user)).map(|wait| wait.offset).collect();
+        let offsets: Vec<u64> = waits.iter().map(|wait| wait.offset).collect();
         let owed = !offsets.is_empty() && recipient.begin_catch_up();
         // The last of them may be in delivery.
         let reached = offsets.last().map_or(0, |last| *last).max(self.delivered(shard));
@@ -142,9 +141,21 @@ impl Hub {
         owed.then_some(Owed { shard, offsets, half: None, missed })
     }
 
-    fn still_waits(&self, wait: &Wait, user: &Id) -> bool {
-        let receipt = wait.ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id));
-        !receipt.is_some_and(|receipt| receipt.is_settled(user))
+    /// An entry of an organization waits for the users of these sockets and for these, as long as that is to be.
+    pub(super) fn wait_for(
+        &self,
+        organization: Option<&Id>,
+        sockets: &[(PublicId, Option<Id>)],
+        absent: &[Id],
+        wait: Wait,
+    ) {
+        let Some(organization) = organization.filter(|_| self.offline.enabled && wait.until_ms > now_ms()) else {
+            return;
+        };
+        let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
+        for user in reached.chain(absent) {
+            self.offline.waiting.add(organization, user, wait);
+        }
     }
 
     /// A socket of a user ends: `leave` takes it out of its rooms. What its session wanted is remembered, unless it

@@ -9,12 +9,10 @@ use super::notes::{self, Fact};
 use super::publish::Hub;
 use super::waiting::Wait;
 use crate::delivery::Delivered;
-use crate::wire::now_ms;
 
 impl Hub {
     /// Takes over what earlier processes have noted. What they have left undelivered waits for its users.
     pub(super) fn bring_back(self: &Arc<Self>) {
-        let now = now_ms();
         let mut reached: Vec<Option<u64>> = vec![None; self.log.shards()];
         let mut watched: HashMap<u64, (usize, u64, Done)> = HashMap::new();
         for fact in notes::read(&self.log) {
@@ -40,7 +38,7 @@ impl Hub {
                 }
                 Fact::Handed { .. } | Fact::Acknowledged { .. } => {}
             }
-            self.bring_back_one(fact, now);
+            self.bring_back_one(fact);
         }
         for (shard, reached) in reached.into_iter().enumerate() {
             self.leave_undelivered(shard, reached);
@@ -75,7 +73,7 @@ impl Hub {
         self.notes.add(|| Fact::Delivered { positions: (0..self.log.shards()).map(position).collect() });
     }
 
-    fn bring_back_one(&self, fact: Fact, now: i64) {
+    fn bring_back_one(&self, fact: Fact) {
         match fact {
             Fact::Sent { message_id, position, organization, ack_id, due_at_ms, until_ms, sockets, absent, .. } => {
                 let Some((_, offset)) = self.log.place(&position) else { return };
@@ -83,12 +81,7 @@ impl Hub {
                     let open = || self.receipts.open(ack_id, &message_id, organization.clone(), due_at_ms);
                     self.receipts.of_ack(ack_id).unwrap_or_else(open).sent(offset, &sockets, &absent);
                 }
-                if let (Some(organization), true) = (&organization, self.offline.enabled && until_ms > now) {
-                    let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
-                    for user in reached.chain(&absent) {
-                        self.offline.waiting.add(organization, user, Wait { offset, until_ms, ack_id });
-                    }
-                }
+                self.wait_for(organization.as_ref(), &sockets, &absent, Wait { offset, until_ms });
             }
             Fact::Handed { ack_id, position, organization, user, socket } => {
                 let Some((_, offset)) = self.log.place(&position) else { return };

@@ -46,9 +46,9 @@ struct State {
     /// Whether the message has been sent, so that the recipients are known.
     sent: bool,
     recipients: Vec<Addressee>,
-    /// When each socket acknowledged.
-    acknowledged: HashMap<PublicId, i64>,
-    /// The same of those that were faster than the list of recipients, and may be none.
+    /// Where each socket is among them.
+    places: HashMap<PublicId, usize>,
+    /// When those acknowledged that were faster than the list of recipients, and may be none.
     early: HashMap<PublicId, i64>,
 }
 
@@ -60,6 +60,22 @@ struct Addressee {
     socket: Option<PublicId>,
     /// Offset of the message in the shard of this one.
     offset: u64,
+    /// When it acknowledged, in milliseconds since the epoch.
+    acknowledged_at: Option<i64>,
+}
+
+impl State {
+    fn add(&mut self, user: Option<Id>, socket: Option<PublicId>, offset: u64) {
+        if let Some(socket) = &socket {
+            self.places.insert(socket.clone(), self.recipients.len());
+        }
+        self.recipients.push(Addressee { user, socket, offset, acknowledged_at: None });
+    }
+
+    /// Whether all recipients have acknowledged.
+    fn is_complete(&self) -> bool {
+        self.sent && self.recipients.iter().all(|recipient| recipient.acknowledged_at.is_some())
+    }
 }
 
 /// How far a message has come with one of its recipients.
@@ -170,9 +186,12 @@ impl Receipt {
             state.sent = true;
             let known = sockets.iter().filter_map(|(socket, _)| Some((socket.clone(), state.early.remove(socket)?)));
             let known: Vec<(PublicId, i64)> = known.collect();
-            let sockets = sockets.iter().map(|(socket, user)| (user.clone(), Some(socket.clone())));
-            let absent = absent.iter().map(|user| (Some(user.clone()), None));
-            state.recipients.extend(sockets.chain(absent).map(|(user, socket)| Addressee { user, socket, offset }));
+            for (socket, user) in sockets {
+                state.add(user.clone(), Some(socket.clone()), offset);
+            }
+            for user in absent {
+                state.add(Some(user.clone()), None, offset);
+            }
             known
         };
         self.changed.notify_waiters();
@@ -190,21 +209,21 @@ impl Receipt {
         is_gone: impl Fn(&PublicId) -> bool,
     ) -> bool {
         let mut state = self.lock();
-        let State { recipients, acknowledged, .. } = &mut *state;
-        let mine = |recipient: &&mut Addressee| recipient.user.as_ref() == Some(user);
-        let mut places: Vec<&mut Addressee> = recipients.iter_mut().filter(mine).collect();
-        let is_over = |place: &&mut Addressee| {
-            place.socket.as_ref().is_some_and(|other| other == socket || acknowledged.contains_key(other))
-        };
-        if places.iter().any(is_over) {
+        let theirs = |recipient: &Addressee| recipient.user.as_ref() == Some(user);
+        let is_over = state.recipients.iter().any(|recipient| theirs(recipient) && recipient.acknowledged_at.is_some());
+        if is_over || state.places.contains_key(socket) {
             return false;
         }
-        if let Some(vacant) = places.iter_mut().find(|place| place.socket.as_ref().is_none_or(&is_gone)) {
-            vacant.socket = Some(socket.clone());
+        let is_vacant = |recipient: &Addressee| theirs(recipient) && recipient.socket.as_ref().is_none_or(&is_gone);
+        if let Some(place) = state.recipients.iter().position(is_vacant) {
+            if let Some(gone) = state.recipients[place].socket.replace(socket.clone()) {
+                state.places.remove(&gone);
+            }
+            state.places.insert(socket.clone(), place);
             return true;
         }
         if adds {
-            recipients.push(Addressee { user: Some(user.clone()), socket: Some(socket.clone()), offset });
+            state.add(Some(user.clone()), Some(socket.clone()), offset);
         }
         adds
     }
@@ -213,52 +232,48 @@ impl Receipt {
     pub(super) fn acknowledge(&self, socket: &PublicId, at_ms: i64) -> Option<Settled> {
         let settled = {
             let mut state = self.lock();
-            let recipient = state.recipients.iter().find(|recipient| recipient.socket.as_ref() == Some(socket));
-            let Some(recipient) = recipient else {
+            let Some(place) = state.places.get(socket).copied() else {
                 if !state.sent && state.early.len() < EARLY {
                     state.early.entry(socket.clone()).or_insert(at_ms);
                 }
                 return None;
             };
-            if state.acknowledged.contains_key(socket) {
+            let recipient = &mut state.recipients[place];
+            if recipient.acknowledged_at.is_some() {
                 return None;
             }
+            recipient.acknowledged_at = Some(at_ms);
             let waits =
                 recipient.user.clone().and_then(|user| Some((self.organization.clone()?, user, recipient.offset)));
-            state.acknowledged.insert(socket.clone(), at_ms);
             Settled { ack_id: self.ack_id, socket: socket.clone(), waits, at_ms }
         };
         self.changed.notify_waiters();
         Some(settled)
     }
 
-    /// Whether a user has acknowledged, on whatever socket.
-    pub(super) fn is_settled(&self, user: &Id) -> bool {
-        let state = self.lock();
-        let theirs = state.recipients.iter().filter(|recipient| recipient.user.as_ref() == Some(user));
-        theirs.filter_map(|recipient| recipient.socket.as_ref()).any(|socket| state.acknowledged.contains_key(socket))
-    }
-
     /// Waits until somebody has acknowledged.
     pub(super) async fn first(&self) {
+        self.until(|state| state.recipients.iter().any(|recipient| recipient.acknowledged_at.is_some())).await;
+    }
+
+    /// Waits until all recipients have acknowledged, the time is up, or `enough` ends.
+    pub(super) async fn wait(&self, timeout: Duration, enough: impl Future<Output = ()>) {
+        tokio::select! {
+            _ = tokio::time::timeout(timeout, self.until(State::is_complete)) => {}
+            () = enough => {}
+        }
+    }
+
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
         loop {
             // Registered before the look, so that an acknowledgement between the two is not missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if !self.lock().acknowledged.is_empty() {
+            if holds(&self.lock()) {
                 return;
             }
             changed.await;
         }
-    }
-
-    /// Whether all its recipients have acknowledged.
-    pub(super) fn is_complete(&self) -> bool {
-        let state = self.lock();
-        let done = |recipient: &Addressee| {
-            recipient.socket.as_ref().is_some_and(|socket| state.acknowledged.contains_key(socket))
-        };
-        state.sent && state.recipients.iter().all(done)
     }
 
     /// How far the message has been acknowledged; `written` says whether an offset was written to a socket.
@@ -266,8 +281,7 @@ impl Receipt {
         let state = self.lock();
         let is_late = now_ms() >= self.due_at_ms;
         let mut progress = Progress { acknowledged: Vec::new(), pending: Vec::new() };
-        for Addressee { user, socket, offset } in &state.recipients {
-            let at = socket.as_ref().and_then(|socket| state.acknowledged.get(socket)).copied();
+        for Addressee { user, socket, offset, acknowledged_at: at } in &state.recipients {
             let reached = || match socket {
                 _ if is_late => Delivery::TimedOut,
                 Some(socket) if written(socket, *offset) => Delivery::Written,
@@ -278,28 +292,9 @@ impl Receipt {
                 None => (&mut progress.pending, reached()),
             };
             let (user_id, socket_id) = (user.clone(), socket.clone());
-            list.push(Acknowledgement { user_id, socket_id, state: how, at: at.map(iso) });
+            list.push(Acknowledgement { user_id, socket_id, state: how, at: (*at).map(iso) });
         }
         progress
-    }
-
-    /// Waits until all recipients have acknowledged, the time is up, or `enough` ends.
-    pub(super) async fn wait(&self, timeout: Duration, enough: impl Future<Output = ()>) {
-        let complete = async {
-            loop {
-                // Registered before the look, so that an acknowledgement between the two is not missed.
-                let mut changed = std::pin::pin!(self.changed.notified());
-                changed.as_mut().enable();
-                if self.is_complete() {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::select! {
-            _ = tokio::time::timeout(timeout, complete) => {}
-            () = enough => {}
-        }
     }
 
     /// How long there still is to acknowledge.
@@ -361,12 +356,12 @@ mod tests {
         assert!(receipt.handed(&id("u"), &lost, 3, true, |_| false));
         assert!(!receipt.handed(&id("u"), &lost, 3, true, |_| false));
         assert_eq!(states(&receipt), (0, vec![Delivery::Written]));
-        assert!(!receipt.is_settled(&id("u")) && !receipt.is_complete());
+        assert!(!receipt.lock().is_complete());
         assert!(!receipt.handed(&id("u"), &later, 3, false, |_| false));
         assert!(receipt.handed(&id("u"), &later, 3, false, |socket| *socket == lost));
         assert_eq!(receipt.acknowledge(&lost, 5), None, "another socket has its place");
         assert!(receipt.acknowledge(&later, 5).is_some());
-        assert!(receipt.is_settled(&id("u")) && receipt.is_complete());
+        assert!(receipt.lock().is_complete());
     }
 
     #[test]
@@ -378,7 +373,6 @@ mod tests {
         let third = PublicId::fresh();
         assert!(!receipt.handed(&id("u"), &third, 3, true, |_| true), "the user has acknowledged");
         assert_eq!(states(&receipt), (1, vec![Delivery::Written]));
-        assert!(receipt.is_settled(&id("u")));
     }
 
     #[test]

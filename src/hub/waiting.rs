@@ -17,8 +17,6 @@ pub(super) struct Wait {
     pub(super) offset: u64,
     /// In milliseconds since the epoch.
     pub(super) until_ms: i64,
-    /// The ack id of the event, if it waits for an acknowledgement.
-    pub(super) ack_id: Option<u64>,
 }
 
 /// What waits for the users of one server.
@@ -139,7 +137,7 @@ mod tests {
     use super::*;
 
     fn wait(offset: u64) -> Wait {
-        Wait { offset, until_ms: 100 + i64::try_from(offset).expect("small"), ack_id: None }
+        Wait { offset, until_ms: 100 + i64::try_from(offset).expect("small") }
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Sessions {
                 "client": config.client,
             }),
         );
-        if first.is_none() {
+        if first.is_none() && self.services.hub.watches_freshness() {
             let listens = recipient.interest().clone();
             self.services.hub.tell_stale(recipient, &listens);
         }

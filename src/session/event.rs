@@ -99,7 +99,8 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     let mut listens = None;
     let result = match call.name.as_str() {
         "authenticate" => authenticate::handle(session, call.argument).inspect(|_| {
-            listens = Some(session.recipient.interest().clone());
+            let watches = session.sessions().is_some_and(|sessions| sessions.services.hub.watches_freshness());
+            listens = watches.then(|| session.recipient.interest().clone());
         }),
         "subscribe" | "client:subscribe" => match subscribe::handle(session, call.argument, incoming.ack_id) {
             Ok(Answer::Now(answer, new)) => {

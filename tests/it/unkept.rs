@@ -130,3 +130,28 @@ async fn who_comes_back_is_not_told_but_receives_what_is_new() {
         server.finish().await;
     }
 }
+
+#[tokio::test]
+async fn what_is_not_acknowledged_of_it_does_not_come_again_in_the_next_process_either() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authenticated = async |server: &TestServer| {
+        server.connect_with(ConnectOptions::named()).await.authenticate_as("u", "org-1").await
+    };
+    let mut server = start(LogStore::Disk, &folder).await;
+    let mut client = authenticated(&server).await;
+    for (n, event) in ["cursor:moved", "cursor:set"].into_iter().enumerate() {
+        let target = json!({ "organization_id": "org-1", "user_ids": ["u"] });
+        let body = json!({ "event": event, "data": { "n": n }, "target": target, "requires_ack": true });
+        assert_eq!(server.publish("/broadcast", body).await.0, 200);
+    }
+    assert_eq!(drained(&server, &mut client).await, [0, 1]);
+    client.disconnect().await;
+    for process in ["the same", "the next"] {
+        let mut client = authenticated(&server).await;
+        assert_eq!(drained(&server, &mut client).await, [1], "{process}");
+        client.disconnect().await;
+        server.stop().await;
+        drop(server);
+        server = start(LogStore::Disk, &folder).await;
+    }
+}

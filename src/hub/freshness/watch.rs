@@ -182,6 +182,11 @@ async fn publish(hub: &Arc<Hub>, change: &Change) -> Result<(), WireError> {
 }
 
 impl Hub {
+    /// Whether anything can become stale.
+    pub fn watches_freshness(&self) -> bool {
+        self.freshness.is_on()
+    }
+
     /// Tells a socket what is stale of what it listens to by this interest; what changes later reaches it as an
     /// entry, behind this.
     pub fn tell_stale(&self, recipient: &Recipient, interest: &Interest) {

@@ -1,0 +1,197 @@
+//! What a configuration may not say.
+
+use super::*;
+use crate::config::{CustomEvent, Right};
+use crate::events::Priority;
+
+fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
+    let mut config = Config::default();
+    change(&mut config);
+    problems(&config).into_iter().map(|finding| finding.keys.into_iter().next().expect("a key")).collect()
+}
+
+fn event(name: &str, channel: &str) -> CustomEvent {
+    CustomEvent {
+        name: name.to_owned(),
+        channel: channel.to_owned(),
+        priority: Priority::default(),
+        entity: None,
+        conflated: false,
+        history: true,
+    }
+}
+
+fn api_key(name: &str) -> ApiKey {
+    let hash = format!("sha256:{}", "0aF9".repeat(16));
+    ApiKey { name: name.to_owned(), hash, rights: vec![Right::Read], organizations: None }
+}
+
+#[test]
+fn the_defaults_have_no_problems() {
+    assert!(keys(|_| {}).is_empty());
+}
+
+#[test]
+fn only_loopback_is_served_without_a_word_about_trust() {
+    for host in ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"] {
+        assert!(keys(|config| config.server.host = host.to_owned()).is_empty(), "{host}");
+    }
+    for host in ["0.0.0.0", "::", "10.0.0.1", "tiercast.example", "web_1", "localhost.example"] {
+        assert_eq!(keys(|config| config.server.host = host.to_owned()), ["server.host"; 2], "{host}");
+    }
+    let with_a_key = keys(|config| {
+        config.server.host = "0.0.0.0".to_owned();
+        config.auth.allow_trusted = true;
+        config.api.keys = vec![api_key("a")];
+    });
+    assert!(with_a_key.is_empty());
+}
+
+#[test]
+fn hosts_with_a_slip_are_told_once() {
+    for host in ["", "127.0.0", "256.1.1.1", "http://a", "a b", "[::1]", "a..b", "-a", "a:80"] {
+        assert_eq!(keys(|config| config.server.host = host.to_owned()), ["server.host"], "{host}");
+    }
+}
+
+#[test]
+fn paths_keep_clear_of_each_other_and_of_the_servers_own() {
+    for path in ["", "/", "ws", "/ws/", "//ws", "/a//b", "/a/../b", "/{x}", "/a?b", "/api", "/api/ws", "/livez"] {
+        assert_eq!(keys(|config| config.server.path = path.to_owned()), ["server.path"], "{path}");
+    }
+    for path in ["/live", "/v1/ws", "/apis", "/my.app~1"] {
+        assert!(keys(|config| config.server.path = path.to_owned()).is_empty(), "{path}");
+    }
+    let twice = |config: &mut Config| config.server.path_aliases = vec!["/a".to_owned(), "/ws".to_owned()];
+    assert_eq!(keys(twice), ["server.path_aliases[1]"]);
+}
+
+#[test]
+fn urls_can_be_called() {
+    for url in ["", "http://localhost:9000/hook", "https://a.example", "http://[::1]/x?y=z"] {
+        assert!(keys(|config| config.escalation.url = url.to_owned()).is_empty(), "{url}");
+    }
+    for url in ["localhost:9000", "/hook", "ftp://a.example", "http://", "http:///x", "https://a b"] {
+        assert_eq!(keys(|config| config.escalation.url = url.to_owned()), ["escalation.url"], "{url}");
+    }
+}
+
+#[test]
+fn origins_are_what_browsers_send() {
+    for origin in ["*", "http://localhost:3000", "https://a.example", "http://[::1]:5173", "capacitor://localhost"] {
+        assert!(keys(|config| config.server.cors_origins = vec![origin.to_owned()]).is_empty(), "{origin}");
+    }
+    for origin in [
+        "",
+        "a.example",
+        "https://",
+        "https://a.example/",
+        "https://A.example",
+        "https://a.example:x",
+        "https://a.example:",
+        "https://u@a.example",
+        "https://a b",
+        "https://a.example?x",
+        "://a",
+    ] {
+        let told = keys(|config| config.server.cors_origins = vec!["*".to_owned(), origin.to_owned()]);
+        assert_eq!(told, ["server.cors_origins[1]"], "{origin}");
+    }
+}
+
+#[test]
+fn custom_events_take_no_name_that_has_a_meaning() {
+    for name in ["", "a b", "connect", "kpi:update", "subscribe", "é", &"x".repeat(65)] {
+        assert_eq!(keys(|config| config.events.custom = vec![event(name, "x")]), ["events.custom[0].name"], "{name}");
+    }
+    for channel in ["", "Orders", "a:b", "org", "user", "implicit", "all", &"x".repeat(65)] {
+        let told = keys(|config| config.events.custom = vec![event("order:new", channel)]);
+        assert_eq!(told, ["events.custom[0].channel"], "{channel}");
+    }
+    let twice = keys(|config| config.events.custom = vec![event("a:b", "kpi"), event("a:b", "x")]);
+    assert_eq!(twice, ["events.custom[1].name"]);
+}
+
+#[test]
+fn freshness_is_of_a_known_channel_each_at_most_once() {
+    let freshness = |channel: &str| Freshness { channel: channel.into(), expected_interval_ms: 5_000 };
+    let told = |channels: &[&str]| {
+        keys(|config| {
+            config.events.custom = vec![event("order:new", "orders")];
+            config.events.freshness = channels.iter().copied().map(freshness).collect();
+        })
+    };
+    assert!(told(&["kpi", "orders", "notifications"]).is_empty());
+    for channel in ["", "all", "presence", "weather", "kpi"] {
+        assert_eq!(told(&["kpi", channel]), ["events.freshness[1].channel"], "{channel}");
+    }
+    for (interval, problems) in [(999, 1), (1_000, 0), (43_200_000, 0), (43_200_001, 1)] {
+        let told = keys(|config| {
+            config.events.freshness = vec![Freshness { expected_interval_ms: interval, ..freshness("kpi") }];
+        });
+        assert_eq!(told, vec!["events.freshness[0].expected_interval_ms"; problems], "{interval}");
+    }
+}
+
+#[test]
+fn there_is_room_for_57_channels_of_ones_own() {
+    let events = |count: usize| (0..count).map(|n| event(&format!("a:{n}"), &format!("c{n}"))).collect();
+    assert!(keys(|config| config.events.custom = events(57)).is_empty());
+    assert_eq!(keys(|config| config.events.custom = events(59)), ["events.custom[57].channel"]);
+}
+
+#[test]
+fn api_keys_have_names_hashes_and_rights() {
+    assert!(keys(|config| config.api.keys = vec![api_key("a"), api_key("b")]).is_empty());
+    let told = keys(|config| {
+        let mut bad = api_key("a");
+        bad.hash = "tc_something".to_owned();
+        bad.rights.clear();
+        bad.organizations = Some(Vec::new());
+        let mut foreign = api_key(" ");
+        foreign.organizations = Some(vec!["org-1".to_owned(), String::new()]);
+        config.api.keys = vec![api_key("a"), bad, foreign];
+    });
+    assert_eq!(
+        told,
+        [
+            "api.keys[1].name",
+            "api.keys[1].hash",
+            "api.keys[1].rights",
+            "api.keys[1].organizations",
+            "api.keys[2].name",
+            "api.keys[2].organizations[1]"
+        ]
+    );
+}
+
+#[test]
+fn levels_are_levels_or_filters() {
+    for level in ["info", "DEBUG", "off", "info,tiercast=debug", "tiercast::hub=trace"] {
+        assert!(keys(|config| config.logging.level = level.to_owned()).is_empty(), "{level}");
+    }
+    for level in ["", "inof", "tiercast=loud", "tiercast", "info,"] {
+        assert_eq!(keys(|config| config.logging.level = level.to_owned()), ["logging.level"], "{level}");
+    }
+}
+
+#[test]
+fn timeouts_and_limits_leave_room_to_work() {
+    let told = keys(|config| {
+        config.heartbeat.ping_interval_ms = 0;
+        config.limits.max_message_size_bytes = 1_023;
+        config.limits.room_cleanup_interval_ms = 999;
+        config.log.shards = 1_025;
+        config.api.ack_timeout_ms = 70_000;
+    });
+    assert_eq!(
+        told,
+        [
+            "heartbeat.ping_interval_ms",
+            "limits.max_message_size_bytes",
+            "limits.room_cleanup_interval_ms",
+            "log.shards",
+            "api.ack_timeout_ms"
+        ]
+    );
+}
