@@ -90,6 +90,8 @@ fn install_logging(logging: &Logging) -> Result<(), Failure> {
     }
     let filter = EnvFilter::try_new(&logging.level).context("logging.level is no filter")?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written would be told on the same stderr, which panics when nobody reads it any more.
+    let lines = lines.log_internal_errors(false);
     match logging.format {
         LoggingFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LoggingFormat::Json => lines.json().init(),

@@ -330,3 +330,20 @@ async fn a_folder_that_cannot_be_one_is_named() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains("data"), "{told}");
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_costs_no_client() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = command(folder.path()).spawn().expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
+    let url = lines.by_ref().find_map(|line| Some(line.expect("text").split_once("url=http://")?.1.trim().to_owned()));
+    let address = url.expect("it listens").parse().expect("an address");
+    // Every line from here on meets a closed pipe.
+    drop(lines);
+    let client = Client::connect(address, ConnectOptions::named()).await.expect("it is let in");
+    let mut client = client.authenticate("org-1").await;
+    client.subscribe(json!({ "channels": ["kpi"] })).await;
+    client.settle().await;
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
