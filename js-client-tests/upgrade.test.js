@@ -269,6 +269,8 @@ for (const generation of upgrading) {
     await joinKpi(socket);
     await until(() => transportOf(socket) === 'websocket');
     await until(async () => (await server.get('/stats')).body.stats.total_connections === 1);
+    // The client has gone over before the server has read that it does.
+    await until(async () => (await listed(server)).some(({ transport }) => transport === 'websocket'));
     assert.deepEqual(await listed(server), [{ socket_id: socket.publicId, transport: 'websocket' }]);
     await server.reaches(1, '/broadcast/kpi', kpi('acme', { n: 1 }));
     await socket.inbox.next('kpi:update', ({ n }) => n === 1);
