@@ -24,6 +24,7 @@ pub mod limits;
 pub mod stats;
 
 pub mod config;
+pub mod dialects;
 pub mod events;
 pub mod rooms;
 pub mod wire;

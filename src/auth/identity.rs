@@ -21,6 +21,19 @@ pub struct Identity {
     pub session_id: Option<String>,
     /// What the user may receive.
     pub claims: Claims,
+    /// The channels the user may subscribe to; none is all of them.
+    #[serde(default)]
+    pub channels: Option<Vec<String>>,
+    /// Whether nobody knows who it is: such a visitor only reads, and is not remembered.
+    #[serde(default)]
+    pub anonymous: bool,
+}
+
+impl Identity {
+    /// Whether the user may subscribe to a channel.
+    pub fn may_use(&self, channel: &str) -> bool {
+        self.channels.as_ref().is_none_or(|channels| channels.iter().any(|allowed| allowed == channel))
+    }
 }
 
 /// What a client says of itself, in `authenticate` or in the handshake.
@@ -30,6 +43,7 @@ pub struct Credentials {
     user_id: Value,
     organization_id: Value,
     session_id: Value,
+    token: Value,
     forms: Value,
     channels: Value,
     pid: Value,
@@ -95,12 +109,42 @@ impl Credentials {
     /// Names the credential that is missing or malformed.
     pub fn trusted(&self) -> Result<Identity, WireError> {
         let organization = id("organization_id", &self.organization_id)?;
+        self.declared(&organization)
+    }
+
+    /// The same, in an organization that is known.
+    ///
+    /// # Errors
+    /// Names the credential that is missing or malformed.
+    pub fn declared(&self, organization: &Id) -> Result<Identity, WireError> {
         Ok(Identity {
             user: id("user_id", &self.user_id)?,
             claims: Claims::new(vec![Scope::organization(organization.clone())]),
-            organization,
-            session_id: session_id(&self.session_id)?,
+            organization: organization.clone(),
+            session_id: self.session_id()?,
+            channels: None,
+            anonymous: false,
         })
+    }
+
+    /// The token, if there is one.
+    ///
+    /// # Errors
+    /// If it is not text.
+    pub fn token(&self) -> Result<Option<&str>, WireError> {
+        match &self.token {
+            Value::Null => Ok(None),
+            Value::String(token) => Ok(Some(token.as_str()).filter(|token| !token.is_empty())),
+            _ => Err(WireError::CredentialInvalid { field: "token", why: "must be text".into() }),
+        }
+    }
+
+    /// The client's own id of its session.
+    ///
+    /// # Errors
+    /// If it is too long.
+    pub fn session_id(&self) -> Result<Option<String>, WireError> {
+        session_id(&self.session_id)
     }
 }
 

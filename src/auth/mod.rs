@@ -5,10 +5,14 @@
 
 mod claims;
 mod development;
+mod door;
 mod identity;
+mod jwt;
 mod keys;
 
 pub use claims::Claims;
 pub use development::{Request, unmet};
+pub use door::{Door, System};
 pub use identity::{Credentials, Identity};
+pub use jwt::Tokens;
 pub use keys::{ApiKeys, Caller, Denied, hash_key};

@@ -416,6 +416,18 @@ impl Default for DemoDoor {
     }
 }
 
+/// How clients of a plain door say who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoorIdentity {
+    /// By a token, see `[auth.jwt]`.
+    Token,
+    /// As they like, by the development rule.
+    Declared,
+    /// They do not.
+    Anonymous,
+}
+
 /// `[api]`: the HTTP API.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -205,7 +205,7 @@ const RESERVED_EVENTS: [&str; 27] = [
 const RESERVED_CHANNELS: [&str; 4] = ["org", "user", "implicit", "all"];
 
 /// With the built-in ones there are 64, one bit each.
-const MAX_CUSTOM_CHANNELS: usize = 57;
+const MAX_CUSTOM_CHANNELS: usize = 46;
 
 fn check_custom_events(config: &Config, found: &mut Findings) {
     let built_in = Catalogue::new(&[]);

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::frame::{deflated_text_frame, text_frame};
 use super::journal::Journal;
 use super::outbox::Outbox;
-use super::peer::Peer;
+use super::peer::{Peer, Plain};
 use super::plane::Plane;
 use super::probe::Probes;
 use crate::limits::{Bucket, Seat};
@@ -126,6 +126,11 @@ impl Connection {
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// What it speaks, if that is not Socket.IO.
+    pub fn plain(&self) -> Option<&Plain> {
+        self.peer.plain.as_deref()
     }
 
     /// So many bytes more wait in socketioxide's queue; false if that is too much.

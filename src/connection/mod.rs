@@ -32,7 +32,7 @@ pub use frame::{deflated_text_frame, text_frame};
 pub use journal::{Journal, Read};
 pub use lanes::{Kind, Lost, Outgoing};
 pub use payload::{Format, measured};
-pub use peer::{EngineIo, Peer};
+pub use peer::{EngineIo, Peer, Plain};
 pub use plane::{EngineControl, Intake, Plane, Settings};
 pub use posted::Posted;
 pub use probe::Prober;

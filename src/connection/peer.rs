@@ -1,7 +1,10 @@
 //! The other side of a connection, as far as its handshake told.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::auth::Door;
+use crate::dialects::{Dialect, Visitor};
 use crate::wire::Forms;
 
 /// Versions of the Engine.IO protocol.
@@ -24,4 +27,26 @@ pub struct Peer {
     pub protocol: EngineIo,
     /// `?forms=` of the handshake.
     pub forms: Option<Forms>,
+    /// What it speaks over a plain WebSocket; none for Socket.IO.
+    pub plain: Option<Box<Plain>>,
+}
+
+/// A client that does not speak Socket.IO.
+#[derive(Debug, Clone)]
+pub struct Plain {
+    /// What it speaks.
+    pub dialect: Arc<dyn Dialect>,
+    /// Number of the dialect, by which frames are shared.
+    pub number: u8,
+    /// The door it came in by.
+    pub door: Arc<Door>,
+    /// The id that it has given itself in its URL.
+    pub client_id: Option<Box<str>>,
+}
+
+impl Plain {
+    /// What a greeting tells of it.
+    pub fn visitor(&self) -> Visitor<'_> {
+        Visitor { client_id: self.client_id.as_deref() }
+    }
 }

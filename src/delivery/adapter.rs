@@ -1,7 +1,7 @@
 //! The adapter of one namespace: its rooms, and the recipients in them.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct RoomAdapter {
     local: CoreLocalAdapter<Emitter>,
     rooms: RwLock<Rooms>,
     /// The variants that the last large entry was sent in, as bits.
-    wanted: AtomicU16,
+    wanted: AtomicU64,
     directory: Arc<Directory>,
 }
 
@@ -42,12 +42,12 @@ impl RoomAdapter {
     }
 
     /// The variants that the last large entry was sent in, as bits.
-    pub(super) fn wanted(&self) -> u16 {
+    pub(super) fn wanted(&self) -> u64 {
         self.wanted.load(Ordering::Relaxed)
     }
 
     /// A variant of a large entry was wanted, or not.
-    pub(super) fn want(&self, bit: u16, wanted: bool) {
+    pub(super) fn want(&self, bit: u64, wanted: bool) {
         if wanted {
             self.wanted.fetch_or(bit, Ordering::Relaxed);
         } else {
@@ -105,7 +105,7 @@ impl CoreAdapter<Emitter> for RoomAdapter {
     type InitRes = ();
 
     fn new(directory: &Self::State, local: CoreLocalAdapter<Emitter>) -> Self {
-        Self { local, rooms: RwLock::default(), wanted: AtomicU16::new(0), directory: directory.clone() }
+        Self { local, rooms: RwLock::default(), wanted: AtomicU64::new(0), directory: directory.clone() }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {

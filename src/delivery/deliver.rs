@@ -167,7 +167,10 @@ impl Round<'_> {
     }
 
     fn pass(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, forms: Forms) {
-        if recipient.mark(self.delivery) && recipient.send(rendered, forms, &mut self.handover) {
+        if recipient.knows(rendered)
+            && recipient.mark(self.delivery)
+            && recipient.send(rendered, forms, &mut self.handover)
+        {
             self.delivered.recipients += 1;
         }
     }
@@ -175,7 +178,7 @@ impl Round<'_> {
     fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
         let draft = &self.entry.draft;
         let interest = recipient.interest();
-        if !wants(&interest) {
+        if !recipient.knows(rendered) || !wants(&interest) {
             if let Some(explanation) = &mut self.delivered.explanation {
                 explanation.filtered.insert(recipient.id.to_string());
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::RoomAdapter;
 use super::recipient::Recipient;
+use crate::dialects::Dialect;
 use crate::events::Catalogue;
 use crate::rooms::{Id, RoomName, parse_namespace};
 use crate::wire::PublicId;
@@ -20,6 +21,8 @@ pub struct Directory {
     catalogue: Arc<Catalogue>,
     /// Smallest message that is compressed; none if nothing is.
     compress_from: Option<usize>,
+    /// What plain doors speak.
+    dialects: Vec<Arc<dyn Dialect>>,
     /// Makes hashes that nobody outside can foresee.
     keys: RandomState,
 }
@@ -33,13 +36,14 @@ struct Namespaces {
 
 impl Directory {
     /// An empty directory; messages of so many bytes and more are compressed for who takes that.
-    pub fn new(catalogue: Arc<Catalogue>, compress_from: Option<usize>) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, compress_from: Option<usize>, dialects: Vec<Arc<dyn Dialect>>) -> Self {
         Self {
             namespaces: RwLock::default(),
             recipients: RwLock::default(),
             mounting: Mutex::default(),
             catalogue,
             compress_from,
+            dialects,
             keys: RandomState::new(),
         }
     }
@@ -47,6 +51,11 @@ impl Directory {
     /// Every event and channel there is.
     pub(super) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What plain doors speak, by number.
+    pub(super) fn dialects(&self) -> &[Arc<dyn Dialect>] {
+        &self.dialects
     }
 
     pub(super) fn keys(&self) -> &RandomState {

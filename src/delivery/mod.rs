@@ -17,5 +17,5 @@ pub use adapter::RoomAdapter;
 pub use deliver::{Delivered, deliver, rooms_of};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};
-pub use recipient::Recipient;
+pub use recipient::{AnswerTo, Recipient};
 pub use rendered::{entity_of, envelope, is_large, prepare, value_of};

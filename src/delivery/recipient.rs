@@ -5,21 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
-use socketioxide_core::Value;
 use socketioxide_core::packet::{Packet, PacketData};
 
 use super::adapter::RoomAdapter;
 use super::directory::Directory;
 use super::interest::Interest;
-use super::rendered::{Rendered, Variant, text_of};
+use super::rendered::{Rendered, text_of, told_in};
 use crate::connection::{Connection, Handover};
+use crate::dialects::Asked;
 use crate::events::EventSpec;
 use crate::log::Entry;
 use crate::rooms::Scope;
 use crate::wire::packet::{self, Admission, Kind};
-use crate::wire::{Form, Forms, PublicId, message};
+use crate::wire::{Code, Form, Forms, PublicId, WireError, message};
 
 /// A socket in a namespace: where it is, and what it wants.
 #[derive(Debug)]
@@ -45,6 +46,19 @@ pub struct Recipient {
     replaying: AtomicBool,
     /// Offset of the last entry that reached it, or was passed over for it.
     reached: AtomicU64,
+}
+
+/// How an event of a client is answered.
+#[derive(Debug, Clone)]
+pub enum AnswerTo {
+    /// By a Socket.IO ack.
+    Ack(i64),
+    /// By frames of the client's dialect.
+    Frame(Asked),
+}
+
+fn value(payload: &impl Serialize) -> Value {
+    serde_json::to_value(payload).expect("our own payloads are always JSON")
 }
 
 /// What a socket wants, and the rooms that follow from that.
@@ -175,11 +189,18 @@ impl Recipient {
 
     /// Sends an event of our own, such as `connected`; false if the socket cannot take it.
     pub fn emit(&self, event: &str, payload: &impl Serialize) -> bool {
+        if let Some(plain) = self.connection.plain() {
+            return self.write_frames(&plain.dialect.notice(plain.visitor(), event, &value(payload)));
+        }
         self.write(&packet::event(self.namespace(), None, &message::plain(event, payload)))
     }
 
     /// Sends it an event of the catalogue that is no entry, in the forms it wants.
     pub fn tell(&self, event: &EventSpec, scope: &Scope, payload: &RawValue) {
+        if let Some(plain) = self.connection.plain() {
+            self.write_frames(told_in(&*plain.dialect, event, scope, payload).as_slice());
+            return;
+        }
         let forms = self.interest().forms;
         for form in forms.list() {
             self.write(&text_of(event, scope, payload, *form, self.namespace()));
@@ -187,9 +208,31 @@ impl Recipient {
     }
 
     /// Answers an event; false if the socket cannot take it.
-    pub fn answer(&self, ack_id: i64, payload: &impl Serialize) -> bool {
-        let body = serde_json::to_string(payload).expect("our own payloads are always JSON");
-        self.write(&packet::ack(self.namespace(), ack_id, &body))
+    pub fn answer(&self, to: &AnswerTo, payload: &impl Serialize) -> bool {
+        match (to, self.connection.plain()) {
+            (AnswerTo::Ack(id), _) => {
+                let body = serde_json::to_string(payload).expect("our own payloads are always JSON");
+                self.write(&packet::ack(self.namespace(), *id, &body))
+            }
+            (AnswerTo::Frame(asked), Some(plain)) => self.write_frames(&plain.dialect.answer(asked, &value(payload))),
+            (AnswerTo::Frame(_), None) => false,
+        }
+    }
+
+    /// Refuses an event: in the failing ack, if its sender waits for one, and as the event `error`.
+    pub fn refuse_event(&self, to: Option<&AnswerTo>, error: &WireError, failure: &Value) {
+        if let Some(plain) = self.connection.plain() {
+            let asked = to.and_then(|to| if let AnswerTo::Frame(asked) = to { Some(asked) } else { None });
+            self.write_frames(&plain.dialect.refuse(asked, failure));
+            return;
+        }
+        if let Some(to) = to {
+            self.answer(to, failure);
+        }
+        // A flood is answered once a message, not twice.
+        if to.is_none() || error.code() != Code::RateLimitExceeded {
+            self.emit("error", &error.event());
+        }
     }
 
     /// Sends the CONNECT reply of a socket that socketioxide has let in before.
@@ -197,7 +240,7 @@ impl Recipient {
         if self.connection.is_direct() {
             return self.connection.send_connect(&packet::connect(self.namespace(), admission));
         }
-        let body = Value::Str(admission.body().into(), None);
+        let body = socketioxide_core::Value::Str(admission.body().into(), None);
         self.rooms.send(self.sid, Packet::connect(self.namespace().to_owned(), Some(body)));
     }
 
@@ -212,6 +255,13 @@ impl Recipient {
             return self.connection.send_connect_error(&packet::connect_error(self.namespace(), reason));
         }
         self.rooms.send(self.sid, Packet::connect_error(self.namespace().to_owned(), reason));
+    }
+
+    fn write_frames(&self, frames: &[String]) -> bool {
+        for frame in frames {
+            self.connection.answer(self.namespace(), self.connection.frame_for(frame));
+        }
+        true
     }
 
     fn write(&self, text: &str) -> bool {
@@ -231,6 +281,12 @@ impl Recipient {
             self.connection.overflow();
         }
         Some(taken)
+    }
+
+    /// Whether it is told of an entry at all: a dialect need not know every event.
+    pub(super) fn knows(&self, entry: &Rendered<'_>) -> bool {
+        let takes_deflate = || self.connection.takes_deflate();
+        self.connection.plain().is_none_or(|plain| entry.is_known_to(plain.number, takes_deflate()))
     }
 
     /// Marks the socket as reached by a delivery; false if it already was.
@@ -303,11 +359,16 @@ impl Recipient {
     }
 
     fn send_now(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
+        if let Some(plain) = self.connection.plain() {
+            // One that it does not know is as good as told.
+            let Some(event) = entry.frame(plain.number, self.connection.takes_deflate()) else { return true };
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            return self.connection.send(self.socket, &event, handover);
+        }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form, self.positioned)));
         self.while_polling(through).unwrap_or_else(|| {
-            let variant = Variant { forms, deflated: self.connection.takes_deflate(), positioned: self.positioned };
-            let event = entry.frames(variant);
+            let event = entry.packets(forms, self.positioned, self.connection.takes_deflate());
             self.connection.send(self.socket, event, handover)
         })
     }
@@ -315,7 +376,7 @@ impl Recipient {
     /// Sends an Engine.IO message through socketioxide; false if its queue is full.
     fn send_packet(&self, text: &str) -> bool {
         let Some(head) = text.get(1..).and_then(packet::parse) else { return false };
-        let body = Value::Str(head.body.to_owned().into(), None);
+        let body = socketioxide_core::Value::Str(head.body.to_owned().into(), None);
         let id = head.id.and_then(|id| i64::try_from(id).ok());
         let inner = match head.kind {
             Kind::Ack => PacketData::EventAck(body, id.unwrap_or_default()),

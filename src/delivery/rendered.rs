@@ -1,14 +1,16 @@
 //! An entry as it is written to the sockets of one namespace, each form built once.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 
 use serde_json::value::{RawValue, to_raw_value};
+use smallvec::SmallVec;
 
 use super::directory::Directory;
 use super::recipient::Recipient;
 use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
+use crate::dialects::Dialect;
 use crate::events::EventSpec;
 use crate::log::{Draft, Entry, Prepared};
 use crate::rooms::{Id, Scope};
@@ -18,38 +20,51 @@ use crate::wire::{Form, Forms, fresh_message_id, iso, now_iso, packet};
 /// Entries from this many bytes of payload are prepared by their publisher.
 const LARGE: usize = 1_024;
 
-/// The frames of an entry in one form, plain or compressed.
+/// The frames of an entry in one shape, as they are or compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Variant {
-    pub(super) forms: Forms,
+    pub(super) shape: Shape,
     pub(super) deflated: bool,
-    /// Whether each frame ends with its position.
-    pub(super) positioned: bool,
+}
+
+/// How an entry is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As Socket.IO packets; `positioned` says whether each ends with its position.
+    Packets { forms: Forms, positioned: bool },
+    /// As a frame of the dialect with this number.
+    Plain(u8),
 }
 
 impl Variant {
-    /// How many there are.
-    const COUNT: usize = 12;
+    /// How many there are of packets; those of dialects follow.
+    const OF_PACKETS: usize = 12;
 
     fn index(self) -> usize {
-        let forms = match self.forms {
-            Forms::Named => 0,
-            Forms::Envelope => 4,
-            Forms::Both => 8,
+        let shape = match self.shape {
+            Shape::Packets { forms, positioned } => {
+                let forms = match forms {
+                    Forms::Named => 0,
+                    Forms::Envelope => 4,
+                    Forms::Both => 8,
+                };
+                forms + 2 * usize::from(positioned)
+            }
+            Shape::Plain(number) => Self::OF_PACKETS + 2 * usize::from(number),
         };
-        forms + 2 * usize::from(self.positioned) + usize::from(self.deflated)
+        shape + usize::from(self.deflated)
     }
 
-    fn all() -> impl Iterator<Item = Self> {
+    fn all(dialects: u8) -> impl Iterator<Item = Self> {
         let forms = [Forms::Named, Forms::Envelope, Forms::Both];
-        let flags = [(false, false), (true, false), (false, true), (true, true)];
-        forms
-            .into_iter()
-            .flat_map(move |forms| flags.map(|(deflated, positioned)| Self { forms, deflated, positioned }))
+        let packets =
+            forms.into_iter().flat_map(|forms| [false, true].map(|positioned| Shape::Packets { forms, positioned }));
+        let shapes = packets.chain((0..dialects).map(Shape::Plain));
+        shapes.flat_map(|shape| [false, true].map(|deflated| Self { shape, deflated }))
     }
 
     /// Its bit in a set of variants.
-    pub(super) fn bit(self) -> u16 {
+    pub(super) fn bit(self) -> u64 {
         1 << self.index()
     }
 }
@@ -70,9 +85,10 @@ pub fn prepare(directory: &Directory, entry: &Entry) -> Vec<Prepared> {
     for adapter in namespaces {
         let rendered = Rendered::new(entry, adapter.namespace(), directory);
         let wanted = adapter.wanted();
-        for variant in Variant::all().filter(|variant| wanted & variant.bit() != 0) {
-            let frames = rendered.build(variant).frames;
-            prepared.push(Prepared::new(adapter.namespace(), variant.bit(), frames));
+        let dialects = directory.dialects().len() as u8;
+        for variant in Variant::all(dialects).filter(|variant| wanted & variant.bit() != 0) {
+            let Some(built) = rendered.build(variant) else { continue };
+            prepared.push(Prepared::new(adapter.namespace(), variant.bit(), built.frames));
         }
     }
     prepared
@@ -104,7 +120,9 @@ pub(super) struct Rendered<'a> {
     namespace: &'a str,
     directory: &'a Directory,
     texts: [OnceCell<String>; 4],
-    frames: [OnceCell<Outgoing>; Variant::COUNT],
+    frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
+    /// Frames of dialects; none where a dialect does not know the event.
+    plain: RefCell<SmallVec<[(Variant, Option<Outgoing>); 2]>>,
     kind: Kind,
 }
 
@@ -116,6 +134,7 @@ impl<'a> Rendered<'a> {
             directory,
             texts: Default::default(),
             frames: Default::default(),
+            plain: RefCell::default(),
             kind: kind_of(entry, namespace, directory.keys()),
         }
     }
@@ -139,31 +158,60 @@ impl<'a> Rendered<'a> {
 
     /// The WebSocket frames of the forms, next to each other; for connections that take compressed messages the
     /// large ones are compressed, once for all.
-    pub(super) fn frames(&self, variant: Variant) -> &Outgoing {
-        self.frames[variant.index()].get_or_init(|| {
-            if let Some(frames) = self.entry.prepared(self.namespace, variant.bit()) {
-                return Outgoing { frames, kind: self.kind };
-            }
-            if is_large(&self.entry.draft)
-                && let Some(adapter) = self.directory.namespace(self.namespace)
-            {
-                adapter.want(variant.bit(), true);
-            }
-            self.build(variant)
-        })
+    pub(super) fn packets(&self, forms: Forms, positioned: bool, deflated: bool) -> &Outgoing {
+        let variant = Variant { shape: Shape::Packets { forms, positioned }, deflated };
+        self.frames[variant.index()].get_or_init(|| self.first(variant).expect("packets can say every event"))
     }
 
-    fn build(&self, variant: Variant) -> Outgoing {
+    /// The frame of a dialect, likewise; none if it does not know the event.
+    pub(super) fn frame(&self, dialect: u8, deflated: bool) -> Option<Outgoing> {
+        let variant = Variant { shape: Shape::Plain(dialect), deflated };
+        let mut plain = self.plain.borrow_mut();
+        if let Some((_, built)) = plain.iter().find(|(known, _)| *known == variant) {
+            return built.clone();
+        }
+        let built = self.first(variant);
+        plain.push((variant, built.clone()));
+        built
+    }
+
+    /// Whether a dialect knows the event.
+    pub(super) fn is_known_to(&self, dialect: u8, deflated: bool) -> bool {
+        let variant = Variant { shape: Shape::Plain(dialect), deflated };
+        let known = self.plain.borrow().iter().find(|(known, _)| *known == variant).map(|(_, built)| built.is_some());
+        known.unwrap_or_else(|| self.frame(dialect, deflated).is_some())
+    }
+
+    /// What was prepared by the publisher, or else is built now.
+    fn first(&self, variant: Variant) -> Option<Outgoing> {
+        if let Some(frames) = self.entry.prepared(self.namespace, variant.bit()) {
+            return Some(Outgoing { frames, kind: self.kind });
+        }
+        if is_large(&self.entry.draft)
+            && let Some(adapter) = self.directory.namespace(self.namespace)
+        {
+            adapter.want(variant.bit(), true);
+        }
+        self.build(variant)
+    }
+
+    fn build(&self, variant: Variant) -> Option<Outgoing> {
         let least = self.directory.compress_from().filter(|_| variant.deflated);
         let build = |text: &str| match least {
             Some(least) if text.len() >= least => deflated_text_frame(text),
             _ => text_frame(text),
         };
-        let frames = match variant.forms.list() {
-            [form] => build(self.text(*form, variant.positioned)),
-            list => list.iter().flat_map(|form| build(self.text(*form, variant.positioned))).collect(),
+        let frames = match variant.shape {
+            Shape::Packets { forms, positioned } => match forms.list() {
+                [form] => build(self.text(*form, positioned)),
+                list => list.iter().flat_map(|form| build(self.text(*form, positioned))).collect(),
+            },
+            Shape::Plain(number) => {
+                let dialect = self.directory.dialects().get(usize::from(number))?;
+                build(&with_envelope(self.entry, |envelope| dialect.event(envelope))?)
+            }
         };
-        Outgoing { frames, kind: self.kind }
+        Some(Outgoing { frames, kind: self.kind })
     }
 
     fn build_named(&self, position: Option<&str>) -> String {
@@ -181,30 +229,31 @@ impl<'a> Rendered<'a> {
 
 /// The envelope of an entry: what its payload does not say of it.
 pub fn envelope(entry: &Entry) -> Box<RawValue> {
+    with_envelope(entry, |envelope| to_raw_value(envelope).expect("an envelope is always JSON"))
+}
+
+/// Does something with the envelope of an entry.
+pub(super) fn with_envelope<T>(entry: &Entry, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
     let draft = &entry.draft;
     let scope = draft.audience.scope();
-    let envelope = Envelope {
+    then(&Envelope {
         message_id: &draft.message_id,
         event: &draft.event.name,
         data: &draft.payload,
         timestamp: &iso(draft.published_at_ms),
         organization_id: scope.map(|scope| scope.organization.as_str()),
-        department_id: scope.and_then(|scope| scope.department.as_ref()).map(|id| id.as_str()),
-        queue_name: scope.and_then(|scope| scope.queue.as_ref()).map(|id| id.as_str()),
+        department_id: scope.and_then(|scope| scope.department.as_ref()).map(Id::as_str),
+        queue_name: scope.and_then(|scope| scope.queue.as_ref()).map(Id::as_str),
         priority: draft.priority.as_str(),
         requires_ack: draft.ack.map(|_| true),
         ack_timeout_ms: draft.ack.map(|(_, timeout)| timeout),
         position: Some(&entry.position.to_string()),
-    };
-    to_raw_value(&envelope).expect("an envelope is always JSON")
+    })
 }
 
-/// The Engine.IO message, in one form, of an event that is no entry and so has no position.
-pub(super) fn text_of(event: &EventSpec, scope: &Scope, payload: &RawValue, form: Form, namespace: &str) -> String {
-    if form == Form::Named {
-        return packet::event(namespace, None, &named(&event.name, payload, None));
-    }
-    let envelope = Envelope {
+/// The envelope of an event that is no entry and so has no position.
+fn with_told<T>(event: &EventSpec, scope: &Scope, payload: &RawValue, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
+    then(&Envelope {
         message_id: &fresh_message_id(),
         event: &event.name,
         data: payload,
@@ -216,8 +265,20 @@ pub(super) fn text_of(event: &EventSpec, scope: &Scope, payload: &RawValue, form
         requires_ack: None,
         ack_timeout_ms: None,
         position: None,
-    };
-    let envelope = to_raw_value(&envelope).expect("an envelope is always JSON");
+    })
+}
+
+/// The frame, in a dialect, of an event that is no entry.
+pub(super) fn told_in(dialect: &dyn Dialect, event: &EventSpec, scope: &Scope, payload: &RawValue) -> Option<String> {
+    with_told(event, scope, payload, |envelope| dialect.event(envelope))
+}
+
+/// The Engine.IO message, in one form, of an event that is no entry and so has no position.
+pub(super) fn text_of(event: &EventSpec, scope: &Scope, payload: &RawValue, form: Form, namespace: &str) -> String {
+    if form == Form::Named {
+        return packet::event(namespace, None, &named(&event.name, payload, None));
+    }
+    let envelope = with_told(event, scope, payload, |told| to_raw_value(told).expect("an envelope is always JSON"));
     packet::event(namespace, None, &enveloped(&envelope, None))
 }
 

@@ -100,6 +100,7 @@ pub(super) fn peer_of(headers: &HeaderMap, peer: super::Peer, query: &Query<'_>)
         user_agent: agent.map(|agent| agent.chars().take(256).collect::<String>().into()),
         protocol: query.protocol.unwrap_or(EngineIo::V4),
         forms: query.forms,
+        plain: None,
     }
 }
 

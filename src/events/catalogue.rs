@@ -69,6 +69,8 @@ pub struct EventSpec {
     pub history: bool,
     /// Whether it goes down, to every socket of its scope.
     pub down: bool,
+    /// Whether nothing of its payload is looked at, since it may be huge.
+    pub opaque: bool,
 }
 
 impl EventSpec {
@@ -113,32 +115,102 @@ pub struct Declared {
     pub history: bool,
 }
 
-/// Channels in the order of their bits; the first five are `all`.
-const BUILT_IN_CHANNELS: [&str; 6] = ["kpi", "backlog", "attendance", "alerts", "notifications", "presence"];
+/// Channels in the order of their bits; the first five are `all`, and those behind the sixth are the plain doors'.
+const BUILT_IN_CHANNELS: [&str; 17] = [
+    "kpi",
+    "backlog",
+    "attendance",
+    "alerts",
+    "notifications",
+    "presence",
+    "activity",
+    "issues",
+    "issue",
+    "project",
+    "global",
+    "checkins",
+    "events",
+    "event_update",
+    "event_created",
+    "event_deleted",
+    "metrics",
+];
 const FIRST_FIVE: u64 = 0b1_1111;
 const PRESENCE: u64 = 0b10_0000;
 
-/// Event, the channel it is in, and whether a newer one may replace it.
-const BUILT_IN_EVENTS: [(&str, &str, bool); 18] = [
-    ("kpi:update", "kpi", true),
-    ("kpi:computed", "kpi", false),
-    ("kpi:alert", "kpi", false),
-    ("backlog:update", "backlog", true),
-    ("backlog:snapshot", "backlog", true),
-    ("backlog:alert", "backlog", false),
-    ("attendance:update", "attendance", true),
-    ("attendance:checkin", "attendance", false),
-    ("attendance:checkout", "attendance", false),
-    ("attendance:alert", "attendance", false),
-    ("alert:triggered", "alerts", false),
-    ("alert:acknowledged", "alerts", false),
-    ("alert:resolved", "alerts", false),
-    ("alert:escalated", "alerts", false),
-    ("system:notification", "notifications", false),
-    ("system:broadcast", "notifications", false),
-    ("system:maintenance", "notifications", false),
-    ("presence:update", "presence", false),
+/// An event of the catalogue as it is written down here.
+struct BuiltIn {
+    name: &'static str,
+    channels: &'static [&'static str],
+    conflated: bool,
+    entity: Option<&'static str>,
+    history: bool,
+}
+
+const fn built_in(name: &'static str, channels: &'static [&'static str]) -> BuiltIn {
+    BuiltIn { name, channels, conflated: false, entity: None, history: true }
+}
+
+impl BuiltIn {
+    const fn conflated(self) -> Self {
+        Self { conflated: true, ..self }
+    }
+
+    const fn about(self, entity: &'static str) -> Self {
+        Self { entity: Some(entity), ..self }
+    }
+
+    const fn fleeting(self) -> Self {
+        Self { history: false, ..self }
+    }
+}
+
+/// Every built-in event, those of the dashboards first.
+const BUILT_IN_EVENTS: [BuiltIn; 36] = [
+    built_in("kpi:update", &["kpi"]).conflated(),
+    built_in("kpi:computed", &["kpi"]),
+    built_in("kpi:alert", &["kpi"]),
+    built_in("backlog:update", &["backlog"]).conflated(),
+    built_in("backlog:snapshot", &["backlog"]).conflated(),
+    built_in("backlog:alert", &["backlog"]),
+    built_in("attendance:update", &["attendance"]).conflated(),
+    built_in("attendance:checkin", &["attendance"]),
+    built_in("attendance:checkout", &["attendance"]),
+    built_in("attendance:alert", &["attendance"]),
+    built_in("alert:triggered", &["alerts"]).about("alert_id"),
+    built_in("alert:acknowledged", &["alerts"]).about("alert_id"),
+    built_in("alert:resolved", &["alerts"]).about("alert_id"),
+    built_in("alert:escalated", &["alerts"]).about("alert_id"),
+    built_in("system:notification", &["notifications"]),
+    built_in("system:broadcast", &["notifications"]),
+    built_in("system:maintenance", &["notifications"]),
+    built_in("presence:update", &["presence"]).fleeting(),
+    // WorkMatrix.
+    built_in("activity_update", &["activity"]).conflated().fleeting(),
+    built_in("screenshot_update", &["activity"]),
+    built_in("status_update", &["activity"]),
+    // Dexter.
+    built_in("issue_update", &["issues", "issue"]).about("issue_id"),
+    built_in("alert_trigger", &["alerts"]).about("alert_id"),
+    built_in("notification", &["notifications"]),
+    built_in("assignment_notification", &["notifications"]),
+    built_in("announcement", &["global"]),
+    built_in("broadcast", &["global"]),
+    // AV-Gym.
+    built_in("check_in_update", &["checkins"]),
+    built_in("member_checked_in", &["checkins"]),
+    built_in("member_checked_out", &["checkins"]),
+    built_in("check_in_stats", &["checkins"]).conflated(),
+    built_in("member_update", &["checkins"]),
+    // API/er.
+    built_in("event_update", &["events", "event_update"]).about("id"),
+    built_in("event_created", &["events", "event_created"]).about("id"),
+    built_in("event_deleted", &["events", "event_deleted"]).about("id"),
+    built_in("metrics_update", &["metrics"]).conflated(),
 ];
+
+/// Screenshots may be as large as a message.
+const OPAQUE: &str = "screenshot_update";
 
 /// Every event that may be published; everything else is refused.
 #[derive(Debug, Clone)]
@@ -151,24 +223,25 @@ impl Catalogue {
     /// The built-in catalogue and what was declared beside it.
     pub fn new(declared: &[Declared]) -> Self {
         let mut catalogue = Self { channels: BUILT_IN_CHANNELS.map(String::from).to_vec(), events: HashMap::new() };
-        for (name, channel, conflated) in BUILT_IN_EVENTS {
-            catalogue.declare(&Declared {
+        for BuiltIn { name, channels, conflated, entity, history } in BUILT_IN_EVENTS {
+            let event = Declared {
                 name: name.into(),
-                channel: channel.into(),
+                channel: String::new(),
                 priority: Priority::Medium,
-                entity: name.starts_with("alert:").then(|| "alert_id".into()),
+                entity: entity.map(Into::into),
                 conflated,
-                history: true,
-            });
+                history,
+            };
+            catalogue.declare(&event, channels);
         }
         for event in declared {
-            catalogue.declare(event);
+            catalogue.declare(event, &[&event.channel]);
         }
         catalogue
     }
 
-    fn declare(&mut self, event: &Declared) {
-        let mut channels = self.channel_bit(&event.channel);
+    fn declare(&mut self, event: &Declared, channels: &[&str]) {
+        let mut channels = channels.iter().fold(ChannelMask::NONE, |mask, name| mask.with(self.channel_bit(name)));
         if event.name.ends_with(":alert") {
             channels = channels.with(self.channel_bit("alerts"));
         }
@@ -185,6 +258,7 @@ impl Catalogue {
             conflated: event.conflated,
             history: event.history,
             down: event.name.starts_with("system:"),
+            opaque: event.name == OPAQUE,
         };
         self.events.insert(event.name.clone(), spec);
     }
@@ -309,11 +383,14 @@ mod tests {
         let catalogue = Catalogue::new(&[]);
         let event = catalogue.event("backlog:update").expect("an event");
         assert_eq!(catalogue.name_of(event.number), Some("backlog:update"));
-        assert_eq!(catalogue.name_of(18), None);
+        assert_eq!(catalogue.name_of(BUILT_IN_EVENTS.len() as u16), None);
     }
 
     #[test]
-    fn there_are_seventeen_dashboard_events_and_presence() {
-        assert_eq!(Catalogue::new(&[]).events.len(), 18);
+    fn there_are_seventeen_dashboard_events_and_presence_and_those_of_the_plain_doors() {
+        let catalogue = Catalogue::new(&[]);
+        assert_eq!(catalogue.events.keys().filter(|name| name.contains(':')).count(), 18);
+        assert_eq!(catalogue.channels, BUILT_IN_CHANNELS);
+        assert_eq!(catalogue.events.len(), BUILT_IN_EVENTS.len());
     }
 }

@@ -65,7 +65,7 @@ impl Publication {
     /// If the event or a channel is not known, an id is malformed, or nobody is named.
     pub(super) fn draft(self, catalogue: &Catalogue, ack_id: u64) -> Result<Draft, WireError> {
         let Some(event) = catalogue.event(&self.event) else { return Err(WireError::UnknownEvent(self.event)) };
-        let facts = Facts::read(self.payload.get());
+        let facts = if event.opaque { Facts::default() } else { Facts::read(self.payload.get()) };
         let channels = self.target.channels(catalogue, event.channels)?;
         let audience = self.target.audience(&facts, event.down)?;
         let priority = self.priority.or_else(|| Priority::of_payload(&self.event, &facts)).unwrap_or(event.priority);

@@ -112,14 +112,14 @@ pub struct Prepared {
     /// Path of the namespace they are for.
     pub namespace: Box<str>,
     /// Which of the forms they are, as whoever built them tells them apart.
-    pub variant: u16,
+    pub variant: u64,
     frames: Bytes,
     used: AtomicBool,
 }
 
 impl Prepared {
     /// Frames that nobody has used yet.
-    pub fn new(namespace: &str, variant: u16, frames: Bytes) -> Self {
+    pub fn new(namespace: &str, variant: u64, frames: Bytes) -> Self {
         Self { namespace: namespace.into(), variant, frames, used: AtomicBool::new(false) }
     }
 
@@ -198,7 +198,7 @@ impl Entry {
     }
 
     /// The frames that were built of it for a namespace, if they were.
-    pub fn prepared(&self, namespace: &str, variant: u16) -> Option<Bytes> {
+    pub fn prepared(&self, namespace: &str, variant: u64) -> Option<Bytes> {
         let prepared = self.lock_prepared();
         let fits = |prepared: &&Prepared| *prepared.namespace == *namespace && prepared.variant == variant;
         prepared.iter().find(fits).map(Prepared::take)

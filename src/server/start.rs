@@ -82,7 +82,7 @@ impl Server {
 
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(catalogue(&config));
-        let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config)));
+        let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), Vec::new()));
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let hub = Hub::start(
             catalogue.clone(),

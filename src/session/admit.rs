@@ -14,14 +14,14 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::event;
-use super::queue::Incoming;
+use super::queue::{Incoming, Said};
 use super::recover::Recovered;
 use super::session::{First, Session};
 use super::sessions::Sessions;
 use super::subscribe;
 use crate::auth::{Credentials, Identity};
 use crate::connection::{Connection, EngineIo, Handle, Journal};
-use crate::delivery::{Interest, Recipient, RoomAdapter};
+use crate::delivery::{AnswerTo, Interest, Recipient, RoomAdapter};
 use crate::rooms::{Scope, parse_namespace};
 use crate::wire::packet::Admission;
 use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
@@ -297,7 +297,7 @@ struct Listener(Arc<Session>);
 
 impl MessageHandler<RoomAdapter, Ours> for Listener {
     fn call(&self, _: Arc<Socket<RoomAdapter>>, value: Value, ack_id: Option<i64>) {
-        event::arrive(&self.0, Incoming { value, ack_id });
+        event::arrive(&self.0, Incoming { said: Said::Packet(value), answer_to: ack_id.map(AnswerTo::Ack) });
     }
 }
 

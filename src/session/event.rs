@@ -2,21 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
-use socketioxide_core::Value;
 
 use super::queue::{Incoming, Pushed};
 use super::session::Session;
 use super::subscribe::Answer;
 use super::{ack, authenticate, message, ping, subscribe, unsubscribe};
 use crate::wire::WireError;
-
-/// An event's name and its first argument; `null` when it has none.
-struct Call<'a> {
-    name: String,
-    argument: &'a str,
-}
 
 /// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
 pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
@@ -27,8 +19,8 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
     let config = sessions.config();
     session.touch();
     sessions.services.counters.received();
-    let size = incoming.value.len();
-    let is_ack = incoming.value.as_str().is_some_and(|text| text.starts_with("[\"ack\""));
+    let size = incoming.size();
+    let is_ack = incoming.is_named(&["ack"]);
     if config.logging.log_all_messages {
         let identity = session.identity();
         let organization = identity.as_ref().map(|identity| identity.organization.as_str());
@@ -67,8 +59,7 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
 
 /// The name of an event, for a log line: cut short, since a client may call it anything.
 fn name_of(incoming: &Incoming) -> String {
-    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
-    read(text).map(|call| call.name.chars().take(64).collect()).unwrap_or_default()
+    incoming.call().map(|call| call.name.chars().take(64).collect()).unwrap_or_default()
 }
 
 /// Handles what waits, one event after another.
@@ -83,46 +74,45 @@ pub(super) async fn work(session: Arc<Session>) {
 fn handle(session: &Arc<Session>, incoming: &Incoming) {
     // What an event is answered with leaves in one write.
     let _cork = session.recipient.connection.cork();
-    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
-    let Some(call) = read(text) else {
+    let Some(call) = incoming.call() else {
         return refuse(
             session,
             incoming,
             &WireError::malformed("event", &"must be a JSON array that begins with a name"),
         );
     };
-    if let Value::Str(_, Some(attachments)) = &incoming.value
-        && !attachments.is_empty()
-    {
-        return refuse(session, incoming, &WireError::Binary(call.name));
+    if incoming.attachments().is_some() {
+        return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
     }
     let mut listens = None;
-    let result = match call.name.as_str() {
+    let result = match &*call.name {
         "authenticate" => authenticate::handle(session, call.argument).inspect(|_| {
             let watches = session.sessions().is_some_and(|sessions| sessions.services.hub.watches_freshness());
             listens = watches.then(|| session.recipient.interest().clone());
         }),
-        "subscribe" | "client:subscribe" => match subscribe::handle(session, call.argument, incoming.ack_id) {
-            Ok(Answer::Now(answer, new)) => {
-                listens = Some(new);
-                Ok(Some(answer))
+        "subscribe" | "client:subscribe" => {
+            match subscribe::handle(session, call.argument, incoming.answer_to.as_ref()) {
+                Ok(Answer::Now(answer, new)) => {
+                    listens = Some(new);
+                    Ok(Some(answer))
+                }
+                Ok(Answer::Later) => return,
+                Err(error) => Err(error),
             }
-            Ok(Answer::Later) => return,
-            Err(error) => Err(error),
-        },
+        }
         "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
-        "client:ping" => ping::handle(session, call.argument, incoming.ack_id.is_some()),
+        "client:ping" => ping::handle(session, call.argument, incoming.answer_to.is_some()),
         "message" => message::handle(session, call.argument),
         "ack" => ack::handle(session, call.argument),
         _ => unknown(session, &call.name),
     };
-    match (result, incoming.ack_id) {
-        (Ok(Some(answer)), Some(ack_id)) => {
-            session.recipient.answer(ack_id, &answer);
+    match (result, &incoming.answer_to) {
+        (Ok(Some(answer)), Some(answer_to)) => {
+            session.recipient.answer(answer_to, &answer);
         }
         // Every event with an ack id is answered, or a client that queues its events waits for ever.
-        (Ok(None), Some(ack_id)) => {
-            session.recipient.answer(ack_id, &json!({ "success": true }));
+        (Ok(None), Some(answer_to)) => {
+            session.recipient.answer(answer_to, &json!({ "success": true }));
         }
         (Ok(_), None) => {}
         (Err(error), _) => refuse(session, incoming, &error),
@@ -137,37 +127,22 @@ fn unknown(session: &Session, name: &str) -> Result<Option<Json>, WireError> {
     session.as_identified(&shown, |_| Err(WireError::UnknownEvent(shown.clone())))
 }
 
-fn read(text: &str) -> Option<Call<'_>> {
-    // Borrowed and not looked into: a payload can be as deep as it likes.
-    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    let name = serde_json::from_str(parts.first()?.get()).ok()?;
-    Some(Call { name, argument: parts.get(1).map_or("null", |part| part.get()) })
-}
-
 /// Tells the client why: in the failing ack, if it waits for one, and as the event `error`.
 fn refuse(session: &Session, incoming: &Incoming, error: &WireError) {
     if let Some(sessions) = session.sessions() {
         sessions.services.counters.error(&error.to_string());
     }
-    if let Some(ack_id) = incoming.ack_id {
-        session.recipient.answer(ack_id, &failure(session, incoming, error));
-    }
-    // A flood is answered once a message, not twice.
-    let flood = matches!(error, WireError::RateLimited(_) | WireError::QueueFull(_));
-    if incoming.ack_id.is_none() || !flood {
-        session.recipient.emit("error", &error.event());
-    }
+    let answer_to = incoming.answer_to.as_ref();
+    session.recipient.refuse_event(answer_to, error, &failure(session, incoming, error));
 }
 
 /// The failing ack: of `subscribe` and `authenticate` with the fields their clients read.
 fn failure(session: &Session, incoming: &Incoming, error: &WireError) -> Json {
     let mut failure = json!({ "success": false, "code": error.code(), "message": error.to_string() });
-    let text = incoming.value.as_str().map_or("[]", |text| text.as_str());
-    let named = |names: &[&str]| names.iter().any(|name| text.starts_with(&format!("[\"{name}\"")));
-    if named(&["authenticate"]) {
+    if incoming.is_named(&["authenticate"]) {
         failure["socket_id"] = json!(session.recipient.id);
     }
-    if named(&["subscribe", "client:subscribe"]) {
+    if incoming.is_named(&["subscribe", "client:subscribe"]) {
         failure["subscribed_channels"] = json!([]);
         failure["subscription_id"] = json!("");
     }

@@ -1,9 +1,14 @@
 //! The events of one socket, in the order sent, one at a time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+use serde_json::value::RawValue;
 use socketioxide_core::Value;
+
+use crate::delivery::AnswerTo;
 
 /// Events in a row that are handled by who pushes them: a task of its own costs more than most events do, and a
 /// long row must not keep the other sockets of a thread waiting.
@@ -12,10 +17,67 @@ const AT_ONCE: u8 = 8;
 /// An event as it came.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// `["name", …]`, and its attachments.
-    pub(super) value: Value,
-    /// Under which the client wants an answer.
-    pub(super) ack_id: Option<i64>,
+    pub(super) said: Said,
+    /// How the client wants an answer, if it wants one.
+    pub(super) answer_to: Option<AnswerTo>,
+}
+
+/// The way an event was said.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// In a Socket.IO packet: `["name", …]`, and its attachments.
+    Packet(Value),
+    /// In a frame of a plain WebSocket: its name and its argument.
+    Frame(Cow<'static, str>, Box<RawValue>),
+}
+
+/// An event's name and its first argument; `null` when it has none.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) name: Cow<'a, str>,
+    pub(super) argument: &'a str,
+}
+
+impl Incoming {
+    /// Its size in bytes, attachments included.
+    pub(super) fn size(&self) -> usize {
+        match &self.said {
+            Said::Packet(value) => value.len(),
+            Said::Frame(name, argument) => name.len() + argument.get().len(),
+        }
+    }
+
+    /// Its name and argument; none if it is not what an event has to be.
+    pub(super) fn call(&self) -> Option<Call<'_>> {
+        match &self.said {
+            Said::Packet(value) => {
+                // Borrowed and not looked into: a payload can be as deep as it likes.
+                let parts: Vec<&RawValue> = serde_json::from_str(value.as_str()?).ok()?;
+                let name = serde_json::from_str::<String>(parts.first()?.get()).ok()?;
+                Some(Call { name: name.into(), argument: parts.get(1).map_or("null", |part| part.get()) })
+            }
+            Said::Frame(name, argument) => Some(Call { name: (&**name).into(), argument: argument.get() }),
+        }
+    }
+
+    /// Whether it has one of these names, without reading all of it.
+    pub(super) fn is_named(&self, names: &[&str]) -> bool {
+        match &self.said {
+            Said::Packet(value) => {
+                let text = value.as_str().map_or("[]", |text| text.as_str());
+                names.iter().any(|name| text.starts_with(&format!("[\"{name}\"")))
+            }
+            Said::Frame(name, _) => names.contains(&&**name),
+        }
+    }
+
+    /// What it carries beside its JSON.
+    pub(super) fn attachments(&self) -> Option<&VecDeque<Bytes>> {
+        match &self.said {
+            Said::Packet(Value::Str(_, Some(attachments))) if !attachments.is_empty() => Some(attachments),
+            _ => None,
+        }
+    }
 }
 
 /// A bounded queue with at most one task that works through it.
@@ -157,7 +219,7 @@ mod tests {
     use super::*;
 
     fn event() -> Incoming {
-        Incoming { value: Value::Str("[]".into(), None), ack_id: None }
+        Incoming { said: Said::Packet(Value::Str("[]".into(), None)), answer_to: None }
     }
 
     #[test]

@@ -210,7 +210,14 @@ mod tests {
             interest: interest.clone(),
             at_ms: 4,
         };
-        let identity = Identity { user: id("u"), organization: id("org"), session_id: Some("x".into()), claims };
+        let identity = Identity {
+            user: id("u"),
+            organization: id("org"),
+            session_id: Some("x".into()),
+            claims,
+            channels: None,
+            anonymous: false,
+        };
         let journal = Journal::after(crate::connection::Read { up_to: 7, beyond: vec![9, 8] });
         let record =
             Record { id: PublicId::fresh(), namespace: "/org/org".into(), identity: Some(identity), interest, journal };

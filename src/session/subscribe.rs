@@ -9,7 +9,7 @@ use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Claims, Identity};
 use crate::config::Implicit;
-use crate::delivery::{Interest, Subscription};
+use crate::delivery::{AnswerTo, Interest, Subscription};
 use crate::events::{ChannelMask, Filters};
 use crate::hub::{Replayed, Since};
 use crate::log::Named;
@@ -39,7 +39,11 @@ struct Request {
 
 /// Answers `{success, subscribed_channels, subscription_id, rooms, position, message}`, and with `since` also
 /// `{replayed, complete}`, when that is known.
-pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>) -> Result<Answer, WireError> {
+pub(super) fn handle(
+    session: &Arc<Session>,
+    argument: &str,
+    answer_to: Option<&AnswerTo>,
+) -> Result<Answer, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     session.as_identified("subscribe", |identity| {
         let request: Request = read_object("subscribe", argument)?;
@@ -61,11 +65,12 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str, ack_id: Option<i64>
         let since = subscribed.is_ok().then_some(since);
         let (recipient, listening) = (session.recipient.clone(), hub.clone());
         let refused = subscribed.as_ref().err().cloned();
+        let answer_to = answer_to.cloned();
         let told = move |replayed: Replayed| {
             let Ok((mut answer, new)) = subscribed else { return };
-            if let Some(ack_id) = ack_id {
+            if let Some(answer_to) = &answer_to {
                 (answer["replayed"], answer["complete"]) = (json!(replayed.count), json!(replayed.complete));
-                recipient.answer(ack_id, &answer);
+                recipient.answer(answer_to, &answer);
             }
             listening.tell_stale(&recipient, &new);
         };

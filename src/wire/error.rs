@@ -72,6 +72,12 @@ pub enum WireError {
         /// What is wrong with it.
         why: String,
     },
+    /// A token does not hold, for this reason.
+    #[error("the token is not valid: {0}")]
+    TokenInvalid(String),
+    /// A token came where none can be checked.
+    #[error("this server checks no tokens; set auth.jwt")]
+    NoTokens,
     /// A socket tried to become somebody else.
     #[error("this socket is already authenticated as somebody else; open another connection")]
     IdentityMismatch,
@@ -96,6 +102,9 @@ pub enum WireError {
     /// There is no such event.
     #[error("unknown event {0:?}; see the events in docs/contract.md or declare it under [[events.custom]]")]
     UnknownEvent(String),
+    /// A frame of a plain WebSocket cannot be read, for this reason.
+    #[error("{0}")]
+    Frame(String),
     /// The payload is not what the contract asks for.
     #[error("{what}: {why}")]
     Malformed {
@@ -171,12 +180,15 @@ impl WireError {
             Self::CredentialMissing(_)
             | Self::CredentialInvalid { .. }
             | Self::IdentityMismatch
+            | Self::TokenInvalid(_)
+            | Self::NoTokens
             | Self::NamespaceNeedsCredentials(_)
             | Self::AuthenticationTimeout(_) => Code::AuthFailed,
             Self::NotAuthenticated(_) | Self::OutsideClaims(_) => Code::Unauthorized,
             Self::UnknownChannel(_)
             | Self::UnknownEvent(_)
             | Self::UnknownNamespace(_)
+            | Self::Frame(_)
             | Self::Malformed { .. }
             | Self::Binary(_)
             | Self::NoTarget => Code::InvalidMessage,

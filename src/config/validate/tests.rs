@@ -136,8 +136,8 @@ fn freshness_is_of_a_known_channel_each_at_most_once() {
 #[test]
 fn there_is_room_for_57_channels_of_ones_own() {
     let events = |count: usize| (0..count).map(|n| event(&format!("a:{n}"), &format!("c{n}"))).collect();
-    assert!(keys(|config| config.events.custom = events(57)).is_empty());
-    assert_eq!(keys(|config| config.events.custom = events(59)), ["events.custom[57].channel"]);
+    assert!(keys(|config| config.events.custom = events(46)).is_empty());
+    assert_eq!(keys(|config| config.events.custom = events(48)), ["events.custom[46].channel"]);
 }
 
 #[test]

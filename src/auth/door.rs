@@ -1,0 +1,88 @@
+//! Who comes in by a plain door: its organization, and how its clients say who they are.
+
+use std::sync::Arc;
+
+use super::claims::Claims;
+use super::identity::{Credentials, Identity};
+use super::jwt::Tokens;
+use crate::config::DoorIdentity;
+use crate::events::ChannelMask;
+use crate::rooms::{Id, Scope};
+use crate::wire::{WireError, random_letters};
+
+/// The systems whose clients come by plain doors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// Socket.IO's events in plain JSON.
+    Intraday,
+    /// WorkMatrix.
+    WorkMatrix,
+    /// Dexter.
+    Dexter,
+    /// AV-Gym.
+    Gym,
+    /// API/er.
+    Apier,
+    /// One that the configuration describes.
+    Generic,
+}
+
+/// What a plain door says of everybody who comes in by it.
+#[derive(Debug)]
+pub struct Door {
+    /// The system it is for.
+    pub system: System,
+    /// The organization its sockets belong to; none if they say so themselves.
+    pub organization: Option<Id>,
+    /// How its clients say who they are.
+    pub identity: DoorIdentity,
+    /// What a client without a valid token may subscribe to; none if such a client may not come in.
+    pub anonymous_channels: Option<Vec<String>>,
+    /// The channels that its clients receive without having asked.
+    pub unasked: ChannelMask,
+    /// Whether the first `subscribe` ends that for all channels, and not only for its own.
+    pub until_first: bool,
+    /// Who checks tokens.
+    pub tokens: Option<Arc<Tokens>>,
+}
+
+impl Door {
+    /// Who the credentials say a client is; none if it still has to say.
+    ///
+    /// # Errors
+    /// If what they say does not hold.
+    pub fn identify(&self, credentials: &Credentials) -> Result<Option<Identity>, WireError> {
+        let Some(organization) = &self.organization else {
+            return if credentials.is_empty() { Ok(None) } else { credentials.trusted().map(Some) };
+        };
+        match self.identity {
+            DoorIdentity::Anonymous => Ok(Some(self.anonymous(organization))),
+            DoorIdentity::Declared if credentials.is_empty() => Ok(None),
+            DoorIdentity::Declared => credentials.declared(organization).map(Some),
+            DoorIdentity::Token => self.by_token(organization, credentials),
+        }
+    }
+
+    fn by_token(&self, organization: &Id, credentials: &Credentials) -> Result<Option<Identity>, WireError> {
+        let anonymous = || self.anonymous_channels.is_some().then(|| self.anonymous(organization));
+        let Some(token) = credentials.token()? else { return Ok(anonymous()) };
+        let tokens = self.tokens.as_ref().ok_or(WireError::NoTokens)?;
+        match tokens.identify(token, Some(organization)) {
+            Ok(identity) => Ok(Some(Identity { session_id: credentials.session_id()?, ..identity })),
+            Err(error) => anonymous().map(Some).ok_or(error),
+        }
+    }
+
+    /// A visitor whom nobody else is.
+    fn anonymous(&self, organization: &Id) -> Identity {
+        let user = Id::parse(&format!("anonymous:{}", random_letters(16))).expect("letters are an id");
+        Identity {
+            user,
+            organization: organization.clone(),
+            session_id: None,
+            claims: Claims::new(vec![Scope::organization(organization.clone())]),
+            channels: Some(self.anonymous_channels.clone().unwrap_or_default()),
+            anonymous: true,
+        }
+    }
+}
