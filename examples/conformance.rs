@@ -23,6 +23,7 @@ use socketioxide_core::packet::Packet;
 use tiercast::config::{self, Config, Source};
 use tiercast::connection::{Connection, Intake};
 use tiercast::delivery::{Directory, RoomAdapter};
+use tiercast::dialects::Request;
 use tiercast::server::Server;
 use tiercast::wire::WireError;
 use tokio::net::TcpListener;
@@ -106,6 +107,8 @@ impl Intake for Everyone {
     fn readmit(self: Arc<Self>, _: &Arc<Connection>, _: &str, _: &str) {}
 
     fn acknowledged(&self, _: &Connection, _: &str, _: u64) {}
+
+    fn heard(&self, _: &Connection, _: Result<Request, String>) {}
 }
 
 async fn tell_auth(socket: SocketRef<RoomAdapter>, Data(auth): Data<Json>) {

@@ -396,6 +396,148 @@ pub enum Durability {
 pub struct Doors {
     /// `[doors.demo]`: the demo dashboard.
     pub demo: DemoDoor,
+    /// `[doors.intraday]`: Socket.IO's events in plain JSON.
+    pub intraday: IntradayDoor,
+    /// `[doors.workmatrix]`: WorkMatrix.
+    pub workmatrix: WorkMatrixDoor,
+    /// `[doors.dexter]`: Dexter.
+    pub dexter: DexterDoor,
+    /// `[doors.gym]`: AV-Gym.
+    pub gym: GymDoor,
+    /// `[doors.apier]`: API/er.
+    pub apier: ApierDoor,
+}
+
+/// `[doors.intraday]`: plain JSON at the paths of the Socket.IO door.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntradayDoor {
+    /// Whether a WebSocket without `EIO` in its query may speak plain JSON. Defaults to true.
+    pub enabled: bool,
+}
+
+impl Default for IntradayDoor {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `[doors.workmatrix]`: plain WebSockets of WorkMatrix frontends and agents.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkMatrixDoor {
+    /// Whether the door is open, at `/`. Defaults to false.
+    pub enabled: bool,
+    /// Organization of its sockets and intakes. Required when it is open.
+    pub organization: String,
+    /// How its clients say who they are. Defaults to `declared`.
+    pub identity: DoorIdentity,
+    /// Address of a listener of its own, `host:port`, where every path is this door; none if it is empty, as it is by
+    /// default.
+    pub listen: String,
+    /// Browser origins that may come in beside those of `server.cors_origins`.
+    pub origins: Vec<String>,
+}
+
+impl Default for WorkMatrixDoor {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            organization: String::new(),
+            identity: DoorIdentity::Declared,
+            listen: String::new(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// `[doors.dexter]`: plain WebSockets of Dexter frontends, and Dexter's HTTP calls.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DexterDoor {
+    /// Whether the door is open, at `/ws/{client_id}`. Defaults to false.
+    pub enabled: bool,
+    /// Organization of its sockets and intakes. Required when it is open.
+    pub organization: String,
+    /// How its clients say who they are. Defaults to `token`.
+    pub identity: DoorIdentity,
+    /// What a client without a valid token may subscribe to; such a client may not come in if there is nothing, as by
+    /// default.
+    pub anonymous_channels: Vec<String>,
+    /// Browser origins that may come in beside those of `server.cors_origins`.
+    pub origins: Vec<String>,
+}
+
+impl Default for DexterDoor {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            organization: String::new(),
+            identity: DoorIdentity::Token,
+            anonymous_channels: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// `[doors.gym]`: plain WebSockets of AV-Gym frontends, and its register of check-ins.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GymDoor {
+    /// Whether the door is open, at `/ws/checkins`. Defaults to false.
+    pub enabled: bool,
+    /// Organization of its sockets and intakes. Required when it is open.
+    pub organization: String,
+    /// How its clients say who they are. Defaults to `token`.
+    pub identity: DoorIdentity,
+    /// How long events are collected into one frame; 0 is not at all. Defaults to 100.
+    pub batch_ms: u64,
+    /// Browser origins that may come in beside those of `server.cors_origins`.
+    pub origins: Vec<String>,
+}
+
+impl Default for GymDoor {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            organization: String::new(),
+            identity: DoorIdentity::Token,
+            batch_ms: 100,
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// `[doors.apier]`: plain WebSockets of API/er frontends.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApierDoor {
+    /// Whether the door is open, at `/events/ws`. Defaults to false.
+    pub enabled: bool,
+    /// Organization of its sockets and intakes. Required when it is open.
+    pub organization: String,
+    /// How its clients say who they are. Defaults to `anonymous`.
+    pub identity: DoorIdentity,
+    /// What a client without a valid token may receive. Defaults to all channels of the system.
+    pub anonymous_channels: Vec<String>,
+    /// Further paths of the door, such as `/production`.
+    pub paths: Vec<String>,
+    /// Browser origins that may come in beside those of `server.cors_origins`.
+    pub origins: Vec<String>,
+}
+
+impl Default for ApierDoor {
+    fn default() -> Self {
+        let channels = ["events", "event_update", "event_created", "event_deleted", "metrics"];
+        Self {
+            enabled: false,
+            organization: String::new(),
+            identity: DoorIdentity::Anonymous,
+            anonymous_channels: channels.map(String::from).to_vec(),
+            paths: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
 }
 
 /// `[doors.demo]`: the demo dashboard at `/` and its data.

@@ -11,9 +11,9 @@ mod problem;
 mod validate;
 
 pub use keys::{
-    Api, ApiKey, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, DoorIdentity, Doors, Durability,
-    Escalation, Events, Freshness, Heartbeat, Implicit, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox,
-    Recovery, Right, Server, Subscriptions,
+    Api, ApiKey, ApierDoor, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, DexterDoor, DoorIdentity,
+    Doors, Durability, Escalation, Events, Freshness, GymDoor, Heartbeat, Implicit, IntradayDoor, Limits, Log,
+    LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions, WorkMatrixDoor,
 };
 pub use load::{Source, load};
 pub use problem::Problem;

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::connection::{Connection, Route};
 use super::frame::{close_code, close_frame, text_frame};
-use super::outbox::State;
+use super::outbox::{Outbox, State};
+use crate::dialects::Ending;
 use crate::wire::packet;
 
 /// A poll that waits longer than this has nothing to fetch.
@@ -112,14 +115,8 @@ impl Connection {
             if outbox.state != State::Open {
                 return;
             }
-            let mut farewell = Vec::new();
-            if self.is_dismissed() {
-                for member in &outbox.members {
-                    farewell.extend_from_slice(&text_frame(&packet::disconnect(&member.namespace)));
-                }
-            }
-            farewell.extend_from_slice(&close_frame(code));
-            outbox.farewell = Some(farewell.into());
+            outbox.farewell = Some(self.farewell(&outbox, code)).filter(|farewell| !farewell.is_empty());
+            outbox.corked = false;
             outbox.state = State::Closing;
             outbox.end_connect();
             !std::mem::replace(&mut outbox.scheduled, true)
@@ -127,6 +124,23 @@ impl Connection {
         if mine {
             self.flush();
         }
+    }
+
+    /// The frames that end the connection; none for a client that only understands one that breaks.
+    fn farewell(&self, outbox: &Outbox, code: u16) -> Bytes {
+        if let Some(plain) = self.plain() {
+            let ending = if self.is_dismissed() { Ending::Dismissed } else { Ending::Restart };
+            let code = if code == close_code::NORMAL { plain.dialect.close_code(ending) } else { Some(code) };
+            return code.map(close_frame).unwrap_or_default();
+        }
+        let mut farewell = Vec::new();
+        if self.is_dismissed() {
+            for member in &outbox.members {
+                farewell.extend_from_slice(&text_frame(&packet::disconnect(&member.namespace)));
+            }
+        }
+        farewell.extend_from_slice(&close_frame(code));
+        farewell.into()
     }
 
     /// Engine.IO is done with the stream: what it wrote last goes out, and the seat is free.
@@ -188,6 +202,12 @@ impl Connection {
         if let Some(tcp) = self.tcp.get() {
             socket2::SockRef::from(tcp).shutdown(Shutdown::Both).ok();
         }
+    }
+
+    /// Whether it ends, or all its sockets have left.
+    pub fn has_ended(&self) -> bool {
+        let outbox = self.lock();
+        outbox.state != State::Open || (outbox.members.is_empty() && !outbox.is_connecting())
     }
 
     /// Whether nothing is read or written any more.

@@ -5,18 +5,27 @@
 //! a CONNECT waits until its socket is let in.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::frame::text_frame;
+use super::frame::{close_code, text_frame};
 use super::outbox::State;
-use crate::wire::packet;
+use crate::dialects::{Asked, Dialect};
+use crate::wire::{Code, WireError, packet};
+
+/// The body of a refused CONNECT.
+#[derive(serde::Deserialize)]
+struct Reason {
+    message: String,
+}
 
 /// A CONNECT that is not answered after this is handed on again.
 const OVERDUE: Duration = Duration::from_millis(500);
@@ -91,7 +100,9 @@ impl Connection {
                 }
                 _ => reply.to_owned(),
             };
-            outbox.push_control(text_frame(&rewritten));
+            if self.plain().is_none() {
+                outbox.push_control(text_frame(&rewritten));
+            }
             if let Some(head) = head {
                 outbox.open(head.namespace);
             }
@@ -134,6 +145,9 @@ impl Connection {
 
     /// The refusal of a CONNECT goes out.
     pub fn send_connect_error(self: &Arc<Self>, refusal: &str) {
+        if let Some(plain) = self.plain() {
+            return self.turn_away(&*plain.dialect, refusal);
+        }
         let mine = self.queue(|outbox| {
             outbox.push_control(text_frame(refusal));
             outbox.end_connect();
@@ -141,6 +155,26 @@ impl Connection {
         if mine {
             self.flush();
         }
+    }
+
+    /// The same to a client that does not speak Socket.IO, which has nothing else to ask for.
+    fn turn_away(self: &Arc<Self>, dialect: &dyn Dialect, refusal: &str) {
+        let reason = refusal.strip_prefix("44").and_then(|body| serde_json::from_str::<Reason>(body).ok());
+        let reason = reason.map_or_else(|| WireError::Internal.connect_error(), |reason| reason.message);
+        let (code, message) = reason.split_once(": ").unwrap_or(("INTERNAL_ERROR", &reason));
+        let failure = json!({ "success": false, "code": code, "message": message });
+        let asked = Asked { what: "connect".into(), detail: None };
+        let frames = dialect.refuse(Some(&asked), &failure);
+        self.queue(|outbox| {
+            frames.iter().for_each(|frame| outbox.push_control(text_frame(frame)));
+            outbox.end_connect();
+            outbox.corked = true;
+        });
+        // Who may not come in shall not try again and again; who finds no room may.
+        if code == Code::AuthFailed.as_str() || code == Code::Unauthorized.as_str() {
+            self.dismissed.store(true, Ordering::Relaxed);
+        }
+        self.finish(close_code::NORMAL);
     }
 
     /// A CONNECT is handed to Engine.IO: what follows it waits for the answer.

@@ -6,8 +6,9 @@ use std::task::Waker;
 
 use super::connection::Connection;
 use super::frame::{opcode, put_head};
-use super::inspect::{Verdict, inspect};
+use super::inspect::{PONG, Verdict, inspect};
 use super::reader::FrameReader;
+use crate::dialects::Dialect;
 
 /// What has come in and is not yet handed on.
 #[derive(Debug)]
@@ -103,7 +104,9 @@ impl Inbound {
 
     /// Takes a whole message or a control frame.
     pub(super) fn take(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
-        if opcode::is_control(opcode) {
+        if opcode == opcode::PONG && connection.plain().is_some() {
+            self.heartbeat(connection);
+        } else if opcode::is_control(opcode) {
             self.hand_on(opcode, payload);
         } else if self.is_held() || connection.is_connecting() {
             self.held.push_back((opcode, payload.to_vec()));
@@ -116,6 +119,26 @@ impl Inbound {
         if connection.is_dismissed() {
             return;
         }
+        if let Some(plain) = connection.plain() {
+            return hear(&*plain.dialect, opcode, payload, connection);
+        }
+        self.packet(opcode, payload, connection);
+    }
+
+    /// Asks for the main namespace in the place of a client that does not speak Socket.IO; `auth` is the JSON of
+    /// its credentials.
+    pub(super) fn enter(&mut self, auth: &str, connection: &Arc<Connection>) {
+        self.packet(opcode::TEXT, format!("40{auth}").as_bytes(), connection);
+    }
+
+    /// The answer to our ping in a frame of the WebSocket, as Engine.IO knows it.
+    fn heartbeat(&mut self, connection: &Arc<Connection>) {
+        if inspect(PONG, connection) == Verdict::Pass {
+            self.hand_on(opcode::TEXT, PONG.as_bytes());
+        }
+    }
+
+    fn packet(&mut self, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
         if opcode == opcode::TEXT
             && let Ok(text) = std::str::from_utf8(payload)
         {
@@ -133,5 +156,20 @@ impl Inbound {
     pub(super) fn hand_on(&mut self, opcode: u8, payload: &[u8]) {
         put_head(&mut self.ready, opcode, payload.len(), true);
         self.ready.extend_from_slice(payload);
+    }
+}
+
+/// Has a frame of a client that does not speak Socket.IO read and done.
+fn hear(dialect: &dyn Dialect, opcode: u8, payload: &[u8], connection: &Connection) {
+    let Some(intake) = connection.plane().intake() else { return };
+    let requests = match str::from_utf8(payload) {
+        Ok(text) if opcode == opcode::TEXT => dialect.read(text),
+        Ok(_) => Err("binary frames are not understood; send text".to_owned()),
+        Err(_) if opcode == opcode::TEXT => Err("the frame is not UTF-8".to_owned()),
+        Err(_) => Err("binary frames are not understood; send text".to_owned()),
+    };
+    match requests {
+        Ok(requests) => requests.into_iter().for_each(|request| intake.heard(connection, Ok(request))),
+        Err(why) => intake.heard(connection, Err(why)),
     }
 }

@@ -16,7 +16,7 @@ const MAX_NAMESPACE: usize = 3 * 3 * 128 + 32;
 const MAX_ECHO: usize = 16 * 1024;
 
 /// The answer to a ping.
-const PONG: &str = "3";
+pub(super) const PONG: &str = "3";
 
 /// Characters of a name that are shown back.
 const SHOWN: usize = 64;

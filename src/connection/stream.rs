@@ -45,6 +45,14 @@ impl EngineStream {
         Self { connection, inbound }
     }
 
+    /// The same for a client that does not speak Socket.IO: `auth` is the JSON of its credentials.
+    pub fn plain(connection: Arc<Connection>, read: &[u8], auth: &str) -> Self {
+        let mut stream = Self::new(connection, &[]);
+        stream.inbound.enter(auth, &stream.connection);
+        stream.inbound.feed(&mut read.to_vec(), &stream.connection);
+        stream
+    }
+
     /// A stream over a connection that goes over to it from polling: Engine.IO is played the probe again.
     pub fn upgraded(connection: Arc<Connection>, probed: Probed) -> Self {
         let mut inbound = Box::new(Inbound::new(probed.reader));
@@ -168,6 +176,15 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
                 return connection.pass_mark(mark);
             }
         }
+        if connection.plain().is_some() {
+            return match payload {
+                [b'0', ..] => take_sid(text, connection),
+                b"2" => connection.send_ping(),
+                [b'4', b'0', ..] => connection.send_connect(text),
+                [b'4', b'4', ..] => connection.send_connect_error(text),
+                _ => {}
+            };
+        }
         return match payload {
             // The client has had its answer to the probe.
             probe::PONG => {}
@@ -183,10 +200,21 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
 
 /// The OPEN packet names the largest message a client should send, not the largest one read.
 fn advertise(open: &str, connection: &Connection) -> String {
+    take_sid(open, connection);
     let Ok(mut value) = serde_json::from_str::<serde_json::Value>(&open[1..]) else { return open.to_owned() };
-    if let Some(sid) = value["sid"].as_str().and_then(|sid| sid.parse().ok()) {
-        connection.set_sid(sid);
-    }
     value["maxPayload"] = connection.plane().settings.max_message_bytes.into();
     format!("0{value}")
+}
+
+/// The OPEN packet tells the session id.
+fn take_sid(open: &str, connection: &Connection) {
+    #[derive(serde::Deserialize)]
+    struct Open<'a> {
+        sid: &'a str,
+    }
+    if let Ok(sid) = serde_json::from_str::<Open<'_>>(&open[1..]).map(|open| open.sid.parse())
+        && let Ok(sid) = sid
+    {
+        connection.set_sid(sid);
+    }
 }

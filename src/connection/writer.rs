@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::flusher::Handover;
-use super::frame::text_frame;
+use super::frame::{frame, opcode, text_frame};
 use super::lanes::{Lost, Outgoing};
 use super::outbox::{BATCH, Outbox, State};
 
@@ -64,11 +64,11 @@ impl Connection {
         }
     }
 
-    /// Queues a ping of Engine.IO and writes it at once.
+    /// Queues a ping, in the words of the client, and writes it at once.
     pub(super) fn send_ping(self: &Arc<Self>) {
         let mine = self.queue(|outbox| {
             outbox.ask_for_proof();
-            outbox.push_control(text_frame("2"));
+            outbox.push_control(if self.plain().is_some() { frame(opcode::PING, &[]) } else { text_frame("2") });
         });
         if mine {
             self.flush();

@@ -9,4 +9,4 @@ mod frame;
 mod intraday;
 
 pub use dialect::{Asked, Dialect, Ending, Request, Visitor};
-pub use intraday::Intraday;
+pub use intraday::{Intraday, Intraday as Apier, Intraday as Dexter, Intraday as Gym, Intraday as WorkMatrix};

@@ -1,10 +1,13 @@
 //! Handshakes: who may open a connection, decided before one exists.
 
+use std::net::SocketAddr;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
+use super::origin::Origins;
 use super::state::Doors;
 use crate::auth::{self, Request};
 use crate::config::AuthMode;
@@ -13,7 +16,7 @@ use crate::limits::Seat;
 use crate::wire::{Code, Forms, WireError};
 
 /// The query of an Engine.IO request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Query<'a> {
     /// Version of the protocol, if it is one we speak.
     pub(super) protocol: Option<EngineIo>,
@@ -44,29 +47,62 @@ impl<'a> Query<'a> {
 impl Doors {
     /// Waits until a new connection's turn has come; else the response that refuses it.
     pub(super) async fn take_turn(&self, headers: &HeaderMap, peer: super::Peer) -> Result<(), Box<Response>> {
+        let believes = self.config.auth.mode == AuthMode::Trusted;
+        self.take_turn_at(headers, peer, self.bound, believes, &self.origins).await
+    }
+
+    /// The same at another listener; `believes` says that a client is taken at its word.
+    pub(super) async fn take_turn_at(
+        &self,
+        headers: &HeaderMap,
+        peer: super::Peer,
+        bound: SocketAddr,
+        believes: bool,
+        origins: &Origins,
+    ) -> Result<(), Box<Response>> {
         // Who is not let in anyway takes nobody's turn.
-        self.check_handshake(headers, peer)?;
+        self.check_handshake(headers, peer, bound, believes, origins)?;
         // Whoever would wait longer than all that there may be finds no seat either.
         if self.pace.turn().await { Ok(()) } else { Err(self.full()) }
     }
 
     /// A seat for a new connection, or the response that refuses it.
     pub(super) fn admit_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<Seat, Box<Response>> {
-        self.check_handshake(headers, peer)?;
+        let believes = self.config.auth.mode == AuthMode::Trusted;
+        self.admit_handshake_at(headers, peer, self.bound, believes, &self.origins)
+    }
+
+    /// The same at another listener.
+    pub(super) fn admit_handshake_at(
+        &self,
+        headers: &HeaderMap,
+        peer: super::Peer,
+        bound: SocketAddr,
+        believes: bool,
+        origins: &Origins,
+    ) -> Result<Seat, Box<Response>> {
+        self.check_handshake(headers, peer, bound, believes, origins)?;
         self.seats.take().ok_or_else(|| self.full())
     }
 
-    fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<(), Box<Response>> {
+    fn check_handshake(
+        &self,
+        headers: &HeaderMap,
+        peer: super::Peer,
+        bound: SocketAddr,
+        believes: bool,
+        origins: &Origins,
+    ) -> Result<(), Box<Response>> {
         if self.is_stopping() {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
-        if self.config.auth.mode == AuthMode::Trusted && !self.config.auth.allow_trusted {
-            let origin_allowed = self.origins.allow(headers);
-            let request = Request { bound: self.bound, peer: peer.0, headers, origin_allowed };
+        if believes && !self.config.auth.allow_trusted {
+            let origin_allowed = origins.allow(headers);
+            let request = Request { bound, peer: peer.0, headers, origin_allowed };
             if let Some(reason) = auth::unmet(request) {
                 let message = format!(
-                    "auth.mode is \"trusted\", which serves only this machine, and {reason}; set another auth.mode, or \
-                     auth.allow_trusted"
+                    "a client is taken at its word here, which serves only this machine, and {reason}; have clients \
+                     prove who they are (auth.mode, or the door's identity), or set auth.allow_trusted"
                 );
                 let body = json!({ "error": message, "message": message, "code": Code::AuthFailed });
                 return Err(Box::new((StatusCode::UNAUTHORIZED, axum::Json(body)).into_response()));

@@ -8,6 +8,7 @@ mod demo;
 mod handshake;
 mod http;
 mod origin;
+mod plain;
 mod polling;
 mod router;
 mod socketio;
@@ -15,6 +16,7 @@ mod state;
 mod upgrade;
 
 pub use demo::run as run_demo;
-pub use router::router;
+pub use plain::{PlainDoor, plain_doors};
+pub use router::{plain_router, router};
 pub use socketio::Engine;
 pub use state::{Doors, Peer};

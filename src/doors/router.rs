@@ -1,14 +1,17 @@
 //! All routes, by who calls them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, delete, get, post};
+use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use super::http::{batch, broadcast, connections, health, history, messages, rooms, stats};
+use super::plain::{self, Entrance};
 use super::state::Doors;
 use super::{demo, http, socketio};
 
@@ -48,6 +51,8 @@ pub fn router(doors: &Arc<Doors>) -> Router {
     if config.doors.demo.enabled {
         router = router.merge(demo::routes());
     }
+    // Upgrades to the doors that do not speak Socket.IO, whose paths lie among those above.
+    let plain = from_fn_with_state(doors.clone(), plain::first);
     let router = router.fallback(http::nothing_here).method_not_allowed_fallback(http::wrong_method);
     let router = if config.compression.compression_enabled {
         let predicate = SizeAbove::new(config.compression.compression_threshold_bytes);
@@ -55,5 +60,11 @@ pub fn router(doors: &Arc<Doors>) -> Router {
     } else {
         router
     };
-    router.with_state(doors.clone())
+    router.layer(plain).with_state(doors.clone())
+}
+
+/// What the listener of a plain door serves, bound to this address.
+pub fn plain_router(doors: &Arc<Doors>, door: u8, bound: SocketAddr) -> Router {
+    let plain = from_fn_with_state(doors.clone(), plain::first);
+    Router::new().fallback(plain::only).layer(plain).layer(Extension(Entrance { door, bound }))
 }

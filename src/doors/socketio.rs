@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use socketioxide::SocketIo;
 use socketioxide::service::SocketIoService;
@@ -173,7 +173,7 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         return *refusal;
     }
     match query.transport {
-        Some("websocket") if is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
+        Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
         Some("polling") => {
             *request.uri_mut() = format!("{ENGINE_PATH}/?{text}").parse().unwrap_or_default();
             polling::serve(doors, peer, &query, request).await
@@ -181,14 +181,6 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         Some("websocket") => refusal(3),
         _ => refusal(0),
     }
-}
-
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    let has = |name, token: &str| {
-        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        value.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-    };
-    has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
 }
 
 /// Engine.IO's own refusals, as its reference server writes them.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::http::idempotency::Calls;
 use super::origin::Origins;
+use super::plain::{Clients, PlainDoor};
 use super::socketio::Engine;
 use crate::auth::ApiKeys;
 use crate::config::Config;
@@ -51,6 +52,10 @@ pub struct Doors {
     /// socketioxide.
     pub engine: Engine,
     pub(super) polling: PollingSessions,
+    /// The plain doors, by the numbers of their dialects.
+    pub(super) plain: Vec<PlainDoor>,
+    /// Clients that have named themselves.
+    pub(super) clients: Clients,
     /// Who comes when many come at once.
     pub(super) pace: Pace,
     /// Calls of the HTTP API that may be repeated.
@@ -71,12 +76,15 @@ impl Doors {
         counters: Arc<Counters>,
         plane: Arc<Plane>,
         engine: Engine,
+        plain: Vec<PlainDoor>,
     ) -> Arc<Self> {
         let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
             origins: Origins::new(&config.server.cors_origins),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),
+            plain,
+            clients: Clients::default(),
             pace: Pace::new(config.limits.max_connects_per_second, config.limits.max_connections_total),
             calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms)),
             stopping: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! WebSocket upgrades: everything is checked before 101 is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,13 +8,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{Query, peer_of};
+use super::origin::Origins;
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
 use crate::connection::{self, Connection, EngineIo, EngineStream, Prober, negotiate};
@@ -23,26 +25,44 @@ use crate::limits::Seat;
 enum Purpose {
     /// A connection that begins here.
     New(Seat, connection::Peer),
+    /// One of a client that does not speak Socket.IO.
+    Plain(Seat, connection::Peer, PlainWay),
     /// The upgrade of one that began on polling.
     Upgrade(Prober, String),
 }
 
+/// How a client that does not speak Socket.IO comes in.
+pub(super) struct PlainWay {
+    /// The JSON of its credentials.
+    pub(super) auth: String,
+    /// Address of the listener.
+    pub(super) bound: SocketAddr,
+    /// Whether it is taken at its word.
+    pub(super) believes: bool,
+    /// Which browsers may come in.
+    pub(super) origins: Arc<Origins>,
+    /// Takes the id that it has given itself; false if somebody else has it.
+    pub(super) claim: Option<Claim>,
+}
+
+type Claim = Box<dyn FnOnce(&Arc<Connection>) -> bool + Send>;
+
+/// Whether a request asks for a WebSocket.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    let has = |name, token: &str| {
+        let value = headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        value.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
+}
+
 /// Answers 101 and hands the stream to Engine.IO, or refuses.
 pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut request: Request<Body>) -> Response {
-    let headers = request.headers();
-    let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|_| request.method() == Method::GET) else {
-        return refusal(3);
+    let key = match check(&request, &doors.origins) {
+        Ok(key) => key,
+        Err(response) => return *response,
     };
-    if version != Some(b"13") {
-        return (StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response();
-    }
-    // Browsers do not guard WebSockets by CORS: a page of any origin could open one.
-    if !doors.origins.allow(headers) {
-        return refusal(4);
-    }
-    let accept = derive_accept_key(key.as_bytes());
-    let extension = doors.config.compression.compression_enabled.then(|| negotiate(headers)).flatten();
+    let headers = request.headers();
     let purpose = match query.sid {
         None => match doors.admit_handshake(headers, peer) {
             Ok(seat) => Purpose::New(seat, peer_of(headers, peer, query)),
@@ -53,7 +73,49 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
             None => return refusal(1),
         },
     };
-    let upgrade = hyper::upgrade::on(&mut request);
+    accept(doors, &key, purpose, &mut request)
+}
+
+/// The same for a client that does not speak Socket.IO.
+pub(super) fn open_plain(
+    doors: &Arc<Doors>,
+    peer: Peer,
+    other_end: connection::Peer,
+    way: PlainWay,
+    mut request: Request<Body>,
+) -> Response {
+    let key = match check(&request, &way.origins) {
+        Ok(key) => key,
+        Err(response) => return *response,
+    };
+    let seat = match doors.admit_handshake_at(request.headers(), peer, way.bound, way.believes, &way.origins) {
+        Ok(seat) => seat,
+        Err(response) => return *response,
+    };
+    accept(doors, &key, Purpose::Plain(seat, other_end, way), &mut request)
+}
+
+/// The key of a handshake that is in order.
+fn check(request: &Request<Body>, origins: &Origins) -> Result<HeaderValue, Box<Response>> {
+    let headers = request.headers();
+    let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
+    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|_| request.method() == Method::GET) else {
+        return Err(Box::new(refusal(3)));
+    };
+    if version != Some(b"13") {
+        return Err(Box::new((StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response()));
+    }
+    // Browsers do not guard WebSockets by CORS: a page of any origin could open one.
+    if !origins.allow(headers) {
+        return Err(Box::new(refusal(4)));
+    }
+    Ok(key.clone())
+}
+
+fn accept(doors: &Arc<Doors>, key: &HeaderValue, purpose: Purpose, request: &mut Request<Body>) -> Response {
+    let accept = derive_accept_key(key.as_bytes());
+    let extension = doors.config.compression.compression_enabled.then(|| negotiate(request.headers())).flatten();
+    let upgrade = hyper::upgrade::on(request);
     let doors = doors.clone();
     doors.plane.clone().spawn(hand_over(doors, upgrade, purpose, extension.is_some()));
     let accept = HeaderValue::from_str(&accept).expect("base64 is a valid header");
@@ -72,20 +134,30 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
 /// Waits for the bare stream; the request and its buffers are gone by then.
 async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, deflate: bool) {
     let Ok(Some((tcp, read))) = upgrade.await.map(bare_stream) else { return };
-    let (connection, address) = match purpose {
-        Purpose::New(seat, peer) => {
-            let address = match peer.protocol {
-                EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),
-                EngineIo::V4 => Uri::from_static("/ws/?EIO=4&transport=websocket"),
-            };
-            (Connection::over_websocket(&doors.plane, peer, seat, tcp), address)
-        }
+    let (seat, peer, way) = match purpose {
+        Purpose::New(seat, peer) => (seat, peer, None),
+        Purpose::Plain(seat, peer, way) => (seat, peer, Some(way)),
         Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, tcp, &read, deflate, &sid).await,
     };
+    let address = match peer.protocol {
+        EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),
+        EngineIo::V4 => Uri::from_static("/ws/?EIO=4&transport=websocket"),
+    };
+    let connection = Connection::over_websocket(&doors.plane, peer, seat, tcp);
     if deflate {
         connection.set_deflate();
     }
-    let stream = EngineStream::new(connection.clone(), &read);
+    let stream = match way {
+        None => EngineStream::new(connection.clone(), &read),
+        Some(PlainWay { claim, auth, .. }) => {
+            let stream = EngineStream::plain(connection.clone(), &read, &auth);
+            // Two may have asked for the same id at once.
+            if claim.is_some_and(|claim| !claim(&connection)) {
+                return connection.cut();
+            }
+            stream
+        }
+    };
     doors.engine.serve_stream(stream, &connection, address);
 }
 

@@ -15,7 +15,7 @@ use super::accept;
 use crate::config::Config;
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
-use crate::doors::{self, Doors, Engine};
+use crate::doors::{self, Doors, Engine, PlainDoor};
 use crate::events::{Catalogue, Declared};
 use crate::hub::Hub;
 use crate::limits::OrganizationSeats;
@@ -32,6 +32,7 @@ pub struct Server {
     pub(super) closing: CancellationToken,
     /// Cancelled when everything ends.
     pub(super) stopping: CancellationToken,
+    plain_addresses: Vec<SocketAddr>,
 }
 
 /// How much a server holds; all of it is zero at rest.
@@ -82,7 +83,9 @@ impl Server {
 
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(catalogue(&config));
-        let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), Vec::new()));
+        let plain = doors::plain_doors(&config, &catalogue);
+        let dialects = plain.iter().map(|door| door.dialect.clone()).collect();
+        let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), dialects));
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
         let hub = Hub::start(
             catalogue.clone(),
@@ -108,19 +111,42 @@ impl Server {
         let engine = Engine::new(&config, &directory, &tasks);
         let intake = mount(&sessions, engine.io(), &directory);
         plane.attach(intake, Arc::new(engine.clone()));
-        let doors =
-            Doors::new(config.clone(), bound, sessions, hub.clone(), directory.clone(), seats, counters, plane, engine);
+        let own_listeners = own_listeners(&config, &plain).await?;
+        let doors = Doors::new(
+            config.clone(),
+            bound,
+            sessions,
+            hub.clone(),
+            directory.clone(),
+            seats,
+            counters,
+            plane,
+            engine,
+            plain,
+        );
 
         if config.doors.demo.enabled {
             tasks.spawn(doors::run_demo(hub, config.doors.demo.clone(), closing.clone()));
         }
+        let mut plain_addresses = Vec::new();
+        for (number, listener) in own_listeners {
+            let bound = listener.local_addr()?;
+            plain_addresses.push(bound);
+            let router = doors::plain_router(&doors, number, bound);
+            tasks.spawn(accept::run(listener, router, config.clone(), tasks.clone(), closing.clone()));
+        }
         tasks.spawn(accept::run(listener, doors::router(&doors), config, tasks.clone(), closing.clone()));
-        Ok(Self { doors, tasks, closing, stopping })
+        Ok(Self { doors, tasks, closing, stopping, plain_addresses })
     }
 
     /// Address the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.doors.bound
+    }
+
+    /// Addresses of the plain doors' own listeners.
+    pub fn plain_addresses(&self) -> &[SocketAddr] {
+        &self.plain_addresses
     }
 
     /// How much the server holds.
@@ -135,6 +161,20 @@ impl Server {
             seats: doors.organization_seats.by_organization().iter().map(|(_, taken)| taken).sum(),
         }
     }
+}
+
+/// Listens for the plain doors that have addresses of their own; each comes with the number of its door.
+async fn own_listeners(config: &Config, plain: &[PlainDoor]) -> io::Result<Vec<(u8, TcpListener)>> {
+    let mut listeners = Vec::new();
+    for (number, door) in plain.iter().enumerate() {
+        let Some(address) = &door.listen else { continue };
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address} for a plain door: {error}"))
+        })?;
+        SockRef::from(&listener).set_send_buffer_size(config.outbox.socket_buffer_bytes)?;
+        listeners.push((number as u8, listener));
+    }
+    Ok(listeners)
 }
 
 fn catalogue(config: &Config) -> Catalogue {

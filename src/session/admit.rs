@@ -87,7 +87,9 @@ impl Sessions {
             connection.cut();
             return Err(WireError::Stopping);
         };
-        let positioned = self.config().recovery.enabled && connection.peer().protocol == EngineIo::V4;
+        let positioned = self.config().recovery.enabled
+            && connection.peer().protocol == EngineIo::V4
+            && connection.plain().is_none();
         let fresh = || Admission { id: PublicId::fresh(), pid: positioned.then(Pid::fresh) };
         let (admission, record, journal, first) = match recovered {
             Some(Recovered { pid, record, read, first }) => {
@@ -195,7 +197,10 @@ impl Sessions {
         Ok(Application {
             identity: match &recovered {
                 Some(_) => None,
-                None => identify(&credentials, namespace, scope.as_ref())?,
+                None => match connection.plain() {
+                    Some(plain) => plain.door.identify(&credentials)?,
+                    None => identify(&credentials, namespace, scope.as_ref())?,
+                },
             },
             forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
             channels: credentials.channels()?,
@@ -216,16 +221,18 @@ impl Sessions {
         let Some(waiting) = session.enter(first.is_none()) else { return Some(session) };
         let recipient = &session.recipient;
         let config = self.config();
-        recipient.emit(
-            "connected",
-            &serde_json::json!({
-                "socket_id": recipient.id,
-                "server_time": now_iso(),
-                "recovered": first.is_some(),
-                "forms": recipient.interest().forms,
-                "client": config.client,
-            }),
-        );
+        let mut connected = serde_json::json!({
+            "socket_id": recipient.id,
+            "server_time": now_iso(),
+            "recovered": first.is_some(),
+            "forms": recipient.interest().forms,
+            "client": config.client,
+        });
+        if recipient.connection.plain().is_some() {
+            let is_known = session.identity().is_some_and(|identity| !identity.anonymous);
+            connected["authenticated"] = serde_json::json!(is_known);
+        }
+        recipient.emit("connected", &connected);
         if first.is_none() && self.services.hub.watches_freshness() {
             let listens = recipient.interest().clone();
             self.services.hub.tell_stale(recipient, &listens);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::auth::Credentials;
+use crate::config::DoorIdentity;
 use crate::wire::WireError;
 
 /// Answers `{success, socket_id, user_id, organization_id, permissions, message}`, with `restored_subscriptions` if an
@@ -23,7 +24,15 @@ pub(super) fn handle(session: &Arc<Session>, argument: &str) -> Result<Option<Va
 fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireError> {
     let credentials = Credentials::read(argument)?;
     let forms = credentials.forms()?;
-    let identity = credentials.trusted()?;
+    let identity = match session.recipient.connection.plain() {
+        Some(plain) => {
+            plain.door.identify(&credentials)?.ok_or(WireError::CredentialMissing(match plain.door.identity {
+                DoorIdentity::Token => "token",
+                _ => "user_id",
+            }))?
+        }
+        None => credentials.trusted()?,
+    };
     let (user, organization) = (identity.user.clone(), identity.organization.clone());
     let earlier = session.last_interest(&identity).filter(|_| session.identity().is_none());
     let restored: Vec<Box<str>> =

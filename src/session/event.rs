@@ -74,13 +74,7 @@ pub(super) async fn work(session: Arc<Session>) {
 fn handle(session: &Arc<Session>, incoming: &Incoming) {
     // What an event is answered with leaves in one write.
     let _cork = session.recipient.connection.cork();
-    let Some(call) = incoming.call() else {
-        return refuse(
-            session,
-            incoming,
-            &WireError::malformed("event", &"must be a JSON array that begins with a name"),
-        );
-    };
+    let Some(call) = incoming.call() else { return refuse(session, incoming, &incoming.fault()) };
     if incoming.attachments().is_some() {
         return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
     }

@@ -9,10 +9,14 @@ use serde_json::value::RawValue;
 use socketioxide_core::Value;
 
 use crate::delivery::AnswerTo;
+use crate::wire::WireError;
 
 /// Events in a row that are handled by who pushes them: a task of its own costs more than most events do, and a
 /// long row must not keep the other sockets of a thread waiting.
 const AT_ONCE: u8 = 8;
+
+/// Longest reason that is given, in characters: part of it may be the client's.
+const MAX_REASON: usize = 200;
 
 /// An event as it came.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub(super) enum Said {
     Packet(Value),
     /// In a frame of a plain WebSocket: its name and its argument.
     Frame(Cow<'static, str>, Box<RawValue>),
+    /// In a frame that cannot be read, for this reason.
+    Unreadable(String),
 }
 
 /// An event's name and its first argument; `null` when it has none.
@@ -44,6 +50,7 @@ impl Incoming {
         match &self.said {
             Said::Packet(value) => value.len(),
             Said::Frame(name, argument) => name.len() + argument.get().len(),
+            Said::Unreadable(_) => 0,
         }
     }
 
@@ -57,6 +64,7 @@ impl Incoming {
                 Some(Call { name: name.into(), argument: parts.get(1).map_or("null", |part| part.get()) })
             }
             Said::Frame(name, argument) => Some(Call { name: (&**name).into(), argument: argument.get() }),
+            Said::Unreadable(_) => None,
         }
     }
 
@@ -68,6 +76,15 @@ impl Incoming {
                 names.iter().any(|name| text.starts_with(&format!("[\"{name}\"")))
             }
             Said::Frame(name, _) => names.contains(&&**name),
+            Said::Unreadable(_) => false,
+        }
+    }
+
+    /// Why it is no event.
+    pub(super) fn fault(&self) -> WireError {
+        match &self.said {
+            Said::Unreadable(why) => WireError::Frame(why.chars().take(MAX_REASON).collect()),
+            _ => WireError::malformed("event", &"must be a JSON array that begins with a name"),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::queue::Queue;
 use super::records::Record;
 use super::sessions::Sessions;
-use crate::auth::Identity;
+use crate::auth::{Door, Identity};
 use crate::config::Implicit;
 use crate::delivery::{Interest, Recipient};
 use crate::events::ChannelMask;
@@ -193,10 +193,7 @@ impl Session {
         if !seats.take(&identity.organization, self.recipient.connection.key()) {
             return Err(WireError::OrganizationFull(seats.limit()));
         }
-        let implicit = match (self.scope.is_some(), sessions.config().subscriptions.implicit) {
-            (true, _) | (_, Implicit::None) => ChannelMask::NONE,
-            _ => sessions.services.hub.catalogue.implicit(),
-        };
+        let implicit = self.implicit(&sessions, &identity);
         let join = |owed, since| {
             self.recipient.change(|interest| {
                 interest.identity = Some((identity.organization.clone(), identity.user.clone()));
@@ -220,6 +217,34 @@ impl Session {
         };
         state.identity = Some(identity);
         Ok(owed)
+    }
+
+    /// The channels that the socket receives without having asked.
+    fn implicit(&self, sessions: &Sessions, identity: &Identity) -> ChannelMask {
+        let catalogue = &sessions.services.hub.catalogue;
+        let unasked = match (self.door(), self.scope.is_some(), sessions.config().subscriptions.implicit) {
+            (Some(door), ..) => door.unasked,
+            (_, true, _) | (_, _, Implicit::None) => ChannelMask::NONE,
+            _ => catalogue.implicit(),
+        };
+        let Some(channels) = &identity.channels else { return unasked };
+        let allowed = channels.iter().filter_map(|name| catalogue.channel(name));
+        unasked.common(allowed.fold(ChannelMask::NONE, ChannelMask::with))
+    }
+
+    /// The plain door that the socket came in by, if that decides what it receives.
+    pub(super) fn door(&self) -> Option<&Door> {
+        let plain = self.recipient.connection.plain()?;
+        Some(&*plain.door).filter(|door| door.organization.is_some())
+    }
+
+    /// When the implicit subscription of the socket ends.
+    pub(super) fn implicit_until(&self, sessions: &Sessions) -> Implicit {
+        match self.door() {
+            Some(door) if door.until_first => Implicit::UntilFirst,
+            Some(_) => Implicit::PerChannel,
+            None => sessions.config().subscriptions.implicit,
+        }
     }
 
     /// Runs `change` for an authenticated socket that is not gone.
@@ -263,7 +288,9 @@ impl Session {
         if let Some(identity) = &state.identity {
             let Identity { user, organization, .. } = identity;
             let hub = &sessions.services.hub;
-            if self.recipient.connection.is_dismissed() && !kept {
+            if identity.anonymous {
+                hub.depart(organization, user, None, leave);
+            } else if self.recipient.connection.is_dismissed() && !kept {
                 hub.forget_session(organization, user, identity.session_id.as_deref());
                 hub.depart(organization, user, None, leave);
             } else {

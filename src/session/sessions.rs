@@ -13,12 +13,15 @@ use tokio_util::task::TaskTracker;
 
 use super::admit::Reception;
 use super::deadlines::Deadlines;
+use super::event;
 use super::namespaces::Namespaces;
+use super::queue::{Incoming, Said};
 use super::records::Records;
 use super::session::Session;
 use crate::config::{Config, LogStore};
 use crate::connection::{Connection, Intake};
-use crate::delivery::{Directory, RoomAdapter};
+use crate::delivery::{AnswerTo, Directory, RoomAdapter};
+use crate::dialects::Request;
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, Rate};
 use crate::rooms::NAMESPACE_PATTERNS;
@@ -228,6 +231,15 @@ impl Intake for Sessions {
         let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
         let organization = session.identity().map(|identity| identity.organization);
         self.services.hub.acknowledge(ack_id, &session.recipient.id, organization.as_ref());
+    }
+
+    fn heard(&self, connection: &Connection, frame: Result<Request, String>) {
+        let Some(session) = connection.public_id("/").and_then(|id| self.get(id.as_str())) else { return };
+        let (said, answer_to) = match frame {
+            Ok(Request { name, argument, asked }) => (Said::Frame(name, argument), Some(AnswerTo::Frame(asked))),
+            Err(why) => (Said::Unreadable(why), None),
+        };
+        event::arrive(&session, Incoming { said, answer_to });
     }
 }
 

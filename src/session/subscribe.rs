@@ -117,6 +117,9 @@ fn subscribe(
     request: &Request,
 ) -> Result<(Value, Interest), WireError> {
     let channels = channels(sessions, &request.channels)?;
+    if let Some(name) = request.channels.iter().find(|name| !identity.may_use(name)) {
+        return Err(WireError::OutsideClaims(format!("channel {name:?}")));
+    }
     let asked = scope(session, identity, &request.scope)?;
     let claims = session.recipient.interest().claims.clone();
     let scopes = narrow(&claims, &asked)?;
@@ -139,7 +142,7 @@ fn subscribe(
     let limit = sessions.config().limits.max_subscriptions_per_socket;
     let new = session.recipient.change(|interest| {
         let new = interest.only(wanted.clone());
-        add(interest, sessions, channels, wanted, limit).map(|()| new)
+        add(interest, sessions, session.implicit_until(sessions), channels, wanted, limit).map(|()| new)
     })?;
     if sessions.config().logging.log_subscription_events {
         tracing::info!(socket_id = %session.recipient.id, rooms = ?rooms, "subscribed");
@@ -202,6 +205,7 @@ fn check_rooms(session: &Session, sessions: &Sessions, rooms: &[String]) -> Resu
 fn add(
     interest: &mut Interest,
     sessions: &Sessions,
+    implicit: Implicit,
     channels: ChannelMask,
     wanted: Vec<Subscription>,
     limit: usize,
@@ -220,7 +224,7 @@ fn add(
         return Err(WireError::TooManySubscriptions(limit));
     }
     let catalogue = &sessions.services.hub.catalogue;
-    interest.implicit = match sessions.config().subscriptions.implicit {
+    interest.implicit = match implicit {
         Implicit::PerChannel => interest.implicit.without(catalogue.replaced_by(channels)),
         Implicit::UntilFirst | Implicit::None => ChannelMask::NONE,
     };

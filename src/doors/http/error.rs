@@ -29,13 +29,18 @@ impl ApiError {
     }
 
     /// 403: the caller may not do this.
-    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+    pub(in crate::doors) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Unauthorized, message)
     }
 
     /// 404: there is no such thing, or the caller may not know of it.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::RoomNotFound, message)
+    }
+
+    /// 409: somebody else has what the caller asks for.
+    pub(in crate::doors) fn taken(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, Code::Unauthorized, message)
     }
 
     /// 409: an idempotency key stands for another call.

@@ -12,4 +12,5 @@ pub(super) mod messages;
 pub(super) mod rooms;
 pub(super) mod stats;
 
-pub(super) use error::{nothing_here, wrong_method};
+pub(super) use caller::Caller;
+pub(super) use error::{ApiError, nothing_here, wrong_method};

@@ -1,0 +1,101 @@
+//! Upgrades to a plain WebSocket: found by path before everything else, and checked before 101 is answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, StatusCode};
+use serde_json::json;
+
+use super::clients::Owner;
+use super::list::{Place, PlainDoor, parameter};
+use crate::auth::{Credentials, System};
+use crate::config::DoorIdentity;
+use crate::connection::Plain;
+use crate::doors::handshake::{Query, peer_of};
+use crate::doors::http::ApiError;
+use crate::doors::state::{Doors, Peer};
+use crate::doors::upgrade::{self, PlainWay};
+
+/// A listener of a door's own: every path leads there.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::doors) struct Entrance {
+    /// Number of the door.
+    pub(in crate::doors) door: u8,
+    /// Address that the listener is bound to.
+    pub(in crate::doors) bound: SocketAddr,
+}
+
+/// Takes the upgrades that are for a plain door; everything else goes on.
+pub(in crate::doors) async fn first(State(doors): State<Arc<Doors>>, request: Request<Body>, next: Next) -> Response {
+    if !upgrade::is_upgrade(request.headers()) {
+        return next.run(request).await;
+    }
+    let entrance = request.extensions().get::<Entrance>().copied();
+    let found = match entrance {
+        Some(entrance) => Some((entrance.door, Place::default())),
+        None => find(&doors, request.uri().path(), request.uri().query().unwrap_or_default()),
+    };
+    match found {
+        Some((number, place)) => {
+            let bound = entrance.map_or(doors.bound, |entrance| entrance.bound);
+            open(&doors, number, place, bound, request).await
+        }
+        None => next.run(request).await,
+    }
+}
+
+/// What a listener of a door's own answers to everything else.
+pub(in crate::doors) async fn only() -> Response {
+    let message = "this address serves WebSockets only\n";
+    (StatusCode::UPGRADE_REQUIRED, [(UPGRADE, HeaderValue::from_static("websocket"))], message).into_response()
+}
+
+fn find(doors: &Doors, path: &str, query: &str) -> Option<(u8, Place)> {
+    // A query that names the protocol's version is meant for Socket.IO, whatever else is wrong with it.
+    let is_engine_io = query.split('&').any(|pair| pair.starts_with("EIO="));
+    doors.plain.iter().enumerate().find_map(|(number, door)| {
+        let place = door.place(path)?;
+        (door.door.system != System::Intraday || !is_engine_io).then_some((number as u8, place))
+    })
+}
+
+async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, request: Request<Body>) -> Response {
+    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+        return ApiError::forbidden("no address").into_response();
+    };
+    let PlainDoor { dialect, door, origins, .. } = &doors.plain[usize::from(number)];
+    let headers = request.headers();
+    let believes = door.identity == DoorIdentity::Declared;
+    let checked = doors.take_turn_at(headers, peer, bound, believes, origins).await;
+    if let Err(refusal) = checked {
+        return *refusal;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let token = parameter(query, "token");
+    let auth = match &token {
+        Some(token) => json!({ "token": token }),
+        None => json!({}),
+    }
+    .to_string();
+    let mut way = PlainWay { auth, bound, believes, origins: origins.clone(), claim: None };
+    if let Some(id) = &place.client_id {
+        let known = Credentials::read(&way.auth).and_then(|credentials| door.identify(&credentials)).ok().flatten();
+        let user = known.filter(|identity| !identity.anonymous).map(|identity| identity.user);
+        let owner = Owner { user, address: peer.0.ip().to_canonical() };
+        if !doors.clients.may_take(id, &owner) {
+            return ApiError::taken(format!("client id {id:?} is in use by somebody else")).into_response();
+        }
+        let (doors, id) = (doors.clone(), id.clone());
+        way.claim = Some(Box::new(move |connection| doors.clients.take(&id, owner, connection)));
+    }
+    let plain =
+        Plain { dialect: dialect.clone(), number, door: door.clone(), client_id: place.client_id.map(Into::into) };
+    let mut other_end = peer_of(headers, peer, &Query::default());
+    other_end.plain = Some(Box::new(plain));
+    upgrade::open_plain(doors, peer, other_end, way, request)
+}
