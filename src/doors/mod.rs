@@ -7,6 +7,7 @@ mod client_bundle;
 mod demo;
 mod handshake;
 mod http;
+mod intakes;
 mod origin;
 mod plain;
 mod polling;

@@ -13,7 +13,7 @@ use tower_http::compression::predicate::SizeAbove;
 use super::http::{batch, broadcast, connections, health, history, messages, rooms, stats};
 use super::plain::{self, Entrance};
 use super::state::Doors;
-use super::{demo, http, socketio};
+use super::{demo, http, intakes, socketio};
 
 /// Everything that one port serves.
 pub fn router(doors: &Arc<Doors>) -> Router {
@@ -39,6 +39,8 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
+        // Used by the services of the systems behind the plain doors.
+        .merge(intakes::routes(config))
         .layer(DefaultBodyLimit::max(config.limits.max_message_size_bytes));
     // Used by dashboards.
     for path in std::iter::once(&config.server.path).chain(&config.server.path_aliases) {

@@ -150,8 +150,7 @@ pub(in crate::doors) async fn shortcut(
     };
     let bytes = body?;
     let payload: Box<RawValue> = parse(&headers, &bytes)?;
-    let asked = hash(&[kind.as_bytes(), &bytes]);
-    let repeat = key(&headers)?.map(|key| Repeat::checked(key, asked)).transpose()?;
+    let repeat = repeat_of(&headers, &[&kind], &bytes)?;
     let event = match kind.as_str() {
         "alert" => alert_event(payload.get()).to_owned(),
         family => format!("{family}:update"),
@@ -174,8 +173,17 @@ fn alert_event(payload: &str) -> &'static str {
     }
 }
 
+/// A call that may be repeated, if it says so: `path` tells calls with one body apart.
+///
+/// # Errors
+/// If its key is none.
+pub(in crate::doors) fn repeat_of(headers: &HeaderMap, path: &[&str], body: &[u8]) -> Result<Option<Repeat>, ApiError> {
+    let parts: Vec<&[u8]> = path.iter().map(|part| part.as_bytes()).chain([body]).collect();
+    key(headers)?.map(|key| Repeat::checked(key, hash(&parts))).transpose()
+}
+
 /// A call that may be repeated.
-pub(super) struct Repeat {
+pub(in crate::doors) struct Repeat {
     /// The caller's key for it.
     pub(super) key: String,
     /// Hash of what it asks for.
@@ -201,7 +209,7 @@ pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 ///
 /// # Errors
 /// If it may not, the key is in use for something else, or the publication is refused.
-pub(super) async fn publish(
+pub(in crate::doors) async fn publish(
     doors: &Arc<Doors>,
     caller: &Caller,
     publication: Publication,
@@ -310,7 +318,7 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
-fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
+pub(in crate::doors) fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
     if !is_json(headers) {
         return Err(ApiError::wrong_type());
     }

@@ -19,7 +19,7 @@ pub(in crate::doors) struct Caller(auth::Caller);
 
 impl Caller {
     /// Fails unless the caller has a right.
-    pub(super) fn require(&self, right: Right) -> Result<(), ApiError> {
+    pub(in crate::doors) fn require(&self, right: Right) -> Result<(), ApiError> {
         if self.0.has(right) {
             return Ok(());
         }
@@ -33,7 +33,7 @@ impl Caller {
     }
 
     /// Whether the caller may touch an organization; what belongs to none is only for unbound callers.
-    pub(super) fn may_touch(&self, organization: Option<&Id>) -> bool {
+    pub(in crate::doors) fn may_touch(&self, organization: Option<&Id>) -> bool {
         organization.map_or_else(|| self.0.is_unbound(), |organization| self.0.may_touch(organization))
     }
 }

@@ -24,7 +24,7 @@ impl ApiError {
     }
 
     /// 400: the call is not what the contract asks for.
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(in crate::doors) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, message)
     }
 
@@ -34,7 +34,7 @@ impl ApiError {
     }
 
     /// 404: there is no such thing, or the caller may not know of it.
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(in crate::doors) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::RoomNotFound, message)
     }
 
