@@ -204,6 +204,14 @@ impl Connection {
         }
     }
 
+    /// Does something a little later, whatever has become of the connection.
+    pub fn after(&self, wait: Duration, then: impl FnOnce() + Send + 'static) {
+        self.plane.tasks.spawn(async move {
+            tokio::time::sleep(wait).await;
+            then();
+        });
+    }
+
     /// Whether it ends, or all its sockets have left.
     pub fn has_ended(&self) -> bool {
         let outbox = self.lock();

@@ -42,6 +42,8 @@ pub struct Plain {
     pub door: Arc<Door>,
     /// The id that it has given itself in its URL.
     pub client_id: Option<Box<str>>,
+    /// How long events are collected into one frame, in milliseconds; 0 is not at all.
+    pub batch_ms: u64,
 }
 
 impl Plain {

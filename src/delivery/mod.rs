@@ -6,6 +6,7 @@
 //! on polling.
 
 mod adapter;
+mod batcher;
 mod deliver;
 mod directory;
 mod interest;
@@ -14,6 +15,7 @@ mod rendered;
 mod rooms;
 
 pub use adapter::RoomAdapter;
+pub use batcher::MAX_BATCH_MS;
 pub use deliver::{Delivered, deliver, rooms_of};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};

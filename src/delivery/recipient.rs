@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,10 +11,11 @@ use socketioxide::socket::Sid;
 use socketioxide_core::packet::{Packet, PacketData};
 
 use super::adapter::RoomAdapter;
+use super::batcher::Batcher;
 use super::directory::Directory;
 use super::interest::Interest;
 use super::rendered::{Rendered, text_of, told_in};
-use crate::connection::{Connection, Handover};
+use crate::connection::{Connection, Handover, Outgoing};
 use crate::dialects::Asked;
 use crate::events::EventSpec;
 use crate::log::Entry;
@@ -46,6 +47,8 @@ pub struct Recipient {
     replaying: AtomicBool,
     /// Offset of the last entry that reached it, or was passed over for it.
     reached: AtomicU64,
+    /// Made when it asks for batches.
+    batcher: OnceLock<Arc<Batcher>>,
 }
 
 /// How an event of a client is answered.
@@ -99,7 +102,8 @@ impl Recipient {
         rooms: Arc<RoomAdapter>,
         interest: Interest,
     ) -> Self {
-        Self {
+        let batch_ms = connection.plain().map_or(0, |plain| plain.batch_ms);
+        let recipient = Self {
             socket: connection.number_of(&admission.id),
             unfiltered: AtomicU8::new(unfiltered(&interest)),
             positioned: admission.pid.is_some(),
@@ -112,6 +116,25 @@ impl Recipient {
             interest: RwLock::new(Wants { interest, rooms: None }),
             seen: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            batcher: OnceLock::new(),
+        };
+        recipient.set_batch(batch_ms);
+        recipient
+    }
+
+    /// Changes how long events are collected into one frame, in milliseconds; 0 is not at all.
+    pub fn set_batch(&self, ms: u64) {
+        if ms == 0 && self.batcher.get().is_none() {
+            return;
+        }
+        let make = || Batcher::new(self.connection.clone(), self.namespace(), self.socket, self.positioned);
+        self.batcher.get_or_init(make).set_window(ms);
+    }
+
+    /// Writes what is collected.
+    pub fn flush(&self) {
+        if let Some(batcher) = self.batcher.get() {
+            batcher.flush();
         }
     }
 
@@ -340,12 +363,15 @@ impl Recipient {
         let wanted = self.interest().forms;
         let wanted = wanted.list().iter().filter(|form| unread.contains(form)).copied();
         let Some(forms) = Forms::of(wanted) else { return };
-        self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, handover);
+        // What it missed is told one by one, and before it what was collected.
+        self.flush();
+        self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, None, handover);
     }
 
     /// Whether an entry that it was sent does not wait in its queue any more.
     pub fn has_been_written(&self, offset: u64) -> bool {
-        self.connection.has_written(self.socket, offset)
+        let held = self.batcher.get().is_some_and(|batcher| batcher.holds(offset));
+        !held && self.connection.has_written(self.socket, offset)
     }
 
     /// Sends an entry in these forms; false if it cannot take it. While the socket is told what it missed, that is
@@ -355,22 +381,42 @@ impl Recipient {
             return true;
         }
         self.reached.store(entry.offset(), Ordering::Relaxed);
-        self.send_now(entry, forms, handover)
+        self.send_now(entry, forms, self.batcher.get(), handover)
     }
 
-    fn send_now(&self, entry: &Rendered<'_>, forms: Forms, handover: &mut Handover) -> bool {
+    fn send_now(
+        &self,
+        entry: &Rendered<'_>,
+        forms: Forms,
+        batcher: Option<&Arc<Batcher>>,
+        handover: &mut Handover,
+    ) -> bool {
+        let deflated = self.connection.takes_deflate();
         if let Some(plain) = self.connection.plain() {
             // One that it does not know is as good as told.
-            let Some(event) = entry.frame(plain.number, self.connection.takes_deflate()) else { return true };
+            let Some(event) = entry.frame(plain.number, deflated) else { return true };
             self.sent.fetch_add(1, Ordering::Relaxed);
-            return self.connection.send(self.socket, &event, handover);
+            return self.hand_on(entry, forms, &event, batcher, handover);
         }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form, self.positioned)));
         self.while_polling(through).unwrap_or_else(|| {
-            let event = entry.packets(forms, self.positioned, self.connection.takes_deflate());
-            self.connection.send(self.socket, event, handover)
+            self.hand_on(entry, forms, entry.packets(forms, self.positioned, deflated), batcher, handover)
         })
+    }
+
+    fn hand_on(
+        &self,
+        entry: &Rendered<'_>,
+        forms: Forms,
+        event: &Outgoing,
+        batcher: Option<&Arc<Batcher>>,
+        handover: &mut Handover,
+    ) -> bool {
+        match batcher {
+            Some(batcher) => batcher.send(entry, forms, event, handover),
+            None => self.connection.send(self.socket, event, handover),
+        }
     }
 
     /// Sends an Engine.IO message through socketioxide; false if its queue is full.

@@ -3,13 +3,14 @@
 use std::cell::{OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
+use std::rc::Rc;
 
 use serde_json::value::{RawValue, to_raw_value};
 use smallvec::SmallVec;
 
 use super::directory::Directory;
 use super::recipient::Recipient;
-use crate::connection::{Kind, Outgoing, deflated_text_frame, text_frame};
+use crate::connection::{Kind, Outgoing, Plain, deflated_text_frame, text_frame};
 use crate::dialects::Dialect;
 use crate::events::EventSpec;
 use crate::log::{Draft, Entry, Prepared};
@@ -69,6 +70,17 @@ impl Variant {
     }
 }
 
+/// Type and content of an entry in a batch, shared by all batches.
+pub(super) type Content = Option<Rc<(String, String)>>;
+
+/// How the content of an entry is written in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    Payload,
+    Envelope,
+    Plain(u8),
+}
+
 /// Whether an entry is prepared before it is sequenced.
 pub fn is_large(draft: &Draft) -> bool {
     draft.payload.get().len() >= LARGE
@@ -123,6 +135,7 @@ pub(super) struct Rendered<'a> {
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
     plain: RefCell<SmallVec<[(Variant, Option<Outgoing>); 2]>>,
+    contents: RefCell<SmallVec<[(Words, Content); 1]>>,
     kind: Kind,
 }
 
@@ -135,6 +148,7 @@ impl<'a> Rendered<'a> {
             texts: Default::default(),
             frames: Default::default(),
             plain: RefCell::default(),
+            contents: RefCell::default(),
             kind: kind_of(entry, namespace, directory.keys()),
         }
     }
@@ -180,6 +194,32 @@ impl<'a> Rendered<'a> {
         let variant = Variant { shape: Shape::Plain(dialect), deflated };
         let known = self.plain.borrow().iter().find(|(known, _)| *known == variant).map(|(_, built)| built.is_some());
         known.unwrap_or_else(|| self.frame(dialect, deflated).is_some())
+    }
+
+    /// Type and content of the entry in a batch; none if the dialect does not know the event.
+    pub(super) fn content(&self, plain: Option<&Plain>, forms: Forms) -> Content {
+        let words = match plain {
+            Some(plain) => Words::Plain(plain.number),
+            None if forms == Forms::Envelope => Words::Envelope,
+            None => Words::Payload,
+        };
+        let mut contents = self.contents.borrow_mut();
+        if let Some((_, content)) = contents.iter().find(|(known, _)| *known == words) {
+            return content.clone();
+        }
+        let name = || self.entry.draft.event.name.to_string();
+        let content = match plain {
+            Some(plain) => with_envelope(self.entry, |envelope| plain.dialect.part(envelope)),
+            None if words == Words::Envelope => Some((name(), envelope(self.entry).get().to_owned())),
+            None => Some((name(), self.entry.draft.payload.get().to_owned())),
+        };
+        contents.push((words, content.map(Rc::new)));
+        contents.last().and_then(|(_, content)| content.clone())
+    }
+
+    /// Where the entry is, as the last of its frames says.
+    pub(super) fn position(&self) -> String {
+        self.entry.position.of_frame(Form::Envelope)
     }
 
     /// What was prepared by the publisher, or else is built now.

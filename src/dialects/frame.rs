@@ -135,7 +135,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// An object of lists: the groups of a batch.
-pub(super) fn grouped(groups: &[(String, Vec<String>)]) -> String {
+pub fn grouped(groups: &[(String, Vec<String>)]) -> String {
     let group = |(name, contents): &(String, Vec<String>)| format!("{}:[{}]", quoted(name), contents.join(","));
     format!("{{{}}}", groups.iter().map(group).collect::<Vec<_>>().join(","))
 }

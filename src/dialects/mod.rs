@@ -9,4 +9,5 @@ mod frame;
 mod intraday;
 
 pub use dialect::{Asked, Dialect, Ending, Request, Visitor};
+pub use frame::grouped;
 pub use intraday::{Intraday, Intraday as Apier, Intraday as Dexter, Intraday as Gym, Intraday as WorkMatrix};

@@ -206,6 +206,7 @@ impl Sessions {
     pub fn retire_all(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         for session in self.all() {
+            session.recipient.flush();
             session.recipient.connection.retire();
         }
     }

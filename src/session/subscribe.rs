@@ -29,9 +29,9 @@ struct Request {
     /// Sent by the original dashboards, and no part of any room.
     #[serde(default, rename = "site_id")]
     _site: Option<String>,
-    /// Batching is up to the server.
-    #[serde(default, rename = "batch_ms")]
-    _batch: Option<u64>,
+    /// How long the socket's events may be collected into one frame, in milliseconds.
+    #[serde(default)]
+    batch_ms: Option<u64>,
     /// A position, or `last`.
     #[serde(default)]
     since: Option<String>,
@@ -144,6 +144,9 @@ fn subscribe(
         let new = interest.only(wanted.clone());
         add(interest, sessions, session.implicit_until(sessions), channels, wanted, limit).map(|()| new)
     })?;
+    if let Some(batch_ms) = request.batch_ms {
+        session.recipient.set_batch(batch_ms);
+    }
     if sessions.config().logging.log_subscription_events {
         tracing::info!(socket_id = %session.recipient.id, rooms = ?rooms, "subscribed");
     }

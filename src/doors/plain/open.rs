@@ -68,7 +68,7 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return ApiError::forbidden("no address").into_response();
     };
-    let PlainDoor { dialect, door, origins, .. } = &doors.plain[usize::from(number)];
+    let PlainDoor { dialect, door, origins, batch_ms, .. } = &doors.plain[usize::from(number)];
     let headers = request.headers();
     let believes = door.identity == DoorIdentity::Declared;
     let checked = doors.take_turn_at(headers, peer, bound, believes, origins).await;
@@ -93,8 +93,14 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
         let (doors, id) = (doors.clone(), id.clone());
         way.claim = Some(Box::new(move |connection| doors.clients.take(&id, owner, connection)));
     }
-    let plain =
-        Plain { dialect: dialect.clone(), number, door: door.clone(), client_id: place.client_id.map(Into::into) };
+    let batch_ms = parameter(query, "batch_ms").and_then(|ms| ms.parse().ok()).unwrap_or(*batch_ms);
+    let plain = Plain {
+        dialect: dialect.clone(),
+        number,
+        door: door.clone(),
+        client_id: place.client_id.map(Into::into),
+        batch_ms,
+    };
     let mut other_end = peer_of(headers, peer, &Query::default());
     other_end.plain = Some(Box::new(plain));
     upgrade::open_plain(doors, peer, other_end, way, request)
