@@ -85,12 +85,6 @@ impl Request {
     pub(super) fn new(name: impl Into<Cow<'static, str>>, argument: Box<RawValue>, asked: Asked) -> Self {
         Self { name: name.into(), argument, asked }
     }
-
-    /// An event with an argument that is made here.
-    pub(super) fn with(name: &'static str, argument: &Value, asked: Asked) -> Self {
-        let argument = serde_json::value::to_raw_value(argument).expect("a value is always JSON");
-        Self::new(name, argument, asked)
-    }
 }
 
 impl Asked {

@@ -4,7 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::wire::message::Envelope;
+
+/// Longest value of a client that an answer repeats, in bytes.
+const MAX_REPEATED: usize = 256;
+
+/// Longest name of a type that a refusal repeats, in characters.
+const MAX_TYPE: usize = 64;
 
 /// A frame that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,16 @@ impl<'a> Fields<'a> {
         text_of(self.get(name)?)
     }
 
+    /// The fields of a field that is an object; none if it is no object, or not there.
+    pub(super) fn nested(&self, name: &str) -> Self {
+        self.get(name).map(Self::of).unwrap_or_default()
+    }
+
+    /// A field that an answer repeats as it is; none if it is too long for that.
+    pub(super) fn repeated(&self, name: &str) -> Option<&'a RawValue> {
+        self.get(name).filter(|value| value.get().len() <= MAX_REPEATED)
+    }
+
     /// All fields, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(key, value)| (&**key, *value))
@@ -89,26 +108,60 @@ impl<'de> Visitor<'de> for InOrder {
 #[serde(transparent)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A frame that is being written.
+/// The refusal of a type that is not known, naming it as it was written.
+pub(super) fn unknown_type(value: Option<&RawValue>) -> String {
+    let Some(value) = value else { return "Unknown message type: None".into() };
+    let name = text_of(value).unwrap_or_else(|| value.get().into());
+    format!("Unknown message type: {}", name.chars().take(MAX_TYPE).collect::<String>())
+}
+
+/// The message of a failing ack.
+pub(super) fn message_of(failure: &Value) -> &str {
+    failure["message"].as_str().unwrap_or("Internal server error")
+}
+
+/// A frame, or another object, that is being written.
 #[derive(Debug)]
 pub(super) struct Writer(String);
 
 impl Writer {
-    /// A frame that begins with a field of text.
-    pub(super) fn begin(key: &str, text: &str) -> Self {
+    /// An object without fields.
+    pub(super) fn new() -> Self {
         let mut frame = Self(String::with_capacity(128));
         frame.0.push('{');
-        frame.key(key);
-        frame.0.push_str(&quoted(text));
         frame
+    }
+
+    /// A frame that begins with a field of text.
+    pub(super) fn begin(key: &str, text: &str) -> Self {
+        Self::new().text(key, text)
     }
 
     /// A field that is JSON already.
     pub(super) fn raw(mut self, key: &str, json: &str) -> Self {
-        self.0.push(',');
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
         self.key(key);
         self.0.push_str(json);
         self
+    }
+
+    /// A field that is JSON already, if it is there.
+    pub(super) fn maybe(self, key: &str, value: Option<&RawValue>) -> Self {
+        match value {
+            Some(value) => self.raw(key, value.get()),
+            None => self,
+        }
+    }
+
+    /// By what a client tells a published event from another, and goes on behind it.
+    pub(super) fn ids(self, event: &Envelope<'_>) -> Self {
+        let frame = self.text("message_id", event.message_id);
+        match event.position {
+            Some(position) => frame.text("position", position),
+            None => frame,
+        }
     }
 
     /// A field of text.
@@ -117,10 +170,24 @@ impl Writer {
         self.raw(key, &quoted)
     }
 
+    /// What the ack of a subscription that goes on from a position tells of it.
+    pub(super) fn progress(self, ack: &Value) -> Self {
+        if ack["complete"].is_null() {
+            return self;
+        }
+        let known = ["position", "replayed", "complete"].into_iter().filter(|key| !ack[*key].is_null());
+        known.fold(self, |frame, key| frame.raw(key, &ack[key].to_string()))
+    }
+
     /// The whole frame.
     pub(super) fn end(mut self) -> String {
         self.0.push('}');
         self.0
+    }
+
+    /// The whole object, as the argument of an event.
+    pub(super) fn argument(self) -> Box<RawValue> {
+        RawValue::from_string(self.end()).expect("written field by field, each of them JSON")
     }
 
     fn key(&mut self, key: &str) {
@@ -164,6 +231,29 @@ mod tests {
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(500_000), "]".repeat(500_000));
         assert!(Fields::read(&deep).is_ok());
+    }
+
+    #[test]
+    fn only_short_values_are_repeated_and_only_objects_have_fields() {
+        let long = format!(r#"{{"a":"{}","b":[1,"2"],"c":{{"d":null}}}}"#, "x".repeat(MAX_REPEATED));
+        let fields = Fields::read(&long).expect("an object");
+        assert!(fields.repeated("a").is_none());
+        assert_eq!(fields.repeated("b").map(RawValue::get), Some(r#"[1,"2"]"#));
+        assert_eq!(fields.nested("c").iter().count(), 1);
+        assert_eq!(fields.nested("b").iter().count() + fields.nested("z").iter().count(), 0);
+        assert_eq!(unknown_type(fields.get("b")), r#"Unknown message type: [1,"2"]"#);
+        assert_eq!(unknown_type(fields.get("a")).len(), "Unknown message type: ".len() + MAX_TYPE);
+        assert_eq!(unknown_type(None), "Unknown message type: None");
+    }
+
+    #[test]
+    fn arguments_are_objects_with_the_fields_that_are_there() {
+        let fields = Fields::read(r#"{"a":1}"#).expect("an object");
+        assert_eq!(
+            Writer::new().maybe("a", fields.get("a")).maybe("b", fields.get("b")).argument().get(),
+            r#"{"a":1}"#
+        );
+        assert_eq!(Writer::new().argument().get(), "{}");
     }
 
     #[test]
