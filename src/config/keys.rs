@@ -406,6 +406,8 @@ pub struct Doors {
     pub gym: GymDoor,
     /// `[doors.apier]`: API/er.
     pub apier: ApierDoor,
+    /// `[[doors.generic]]`: systems whose frames the configuration describes.
+    pub generic: Vec<GenericDoor>,
 }
 
 /// `[doors.intraday]`: plain JSON at the paths of the Socket.IO door.
@@ -556,6 +558,66 @@ impl Default for DemoDoor {
     fn default() -> Self {
         Self { enabled: false, organization: "org_demo".into(), interval_ms: 1_000 }
     }
+}
+
+/// `[[doors.generic]]`: plain WebSockets of a system whose frames are an object with a type and data.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenericDoor {
+    /// Path of the door, such as `/live`.
+    pub path: String,
+    /// Organization of its sockets.
+    pub organization: String,
+    /// How its clients say who they are. Defaults to `token`.
+    #[serde(default = "by_token")]
+    pub identity: DoorIdentity,
+    /// What a client without a valid token may subscribe to; such a client may not come in if there is nothing, as by
+    /// default.
+    #[serde(default)]
+    pub anonymous_channels: Vec<String>,
+    /// Channels that clients receive without asking. Defaults to none.
+    #[serde(default)]
+    pub channels: Vec<String>,
+    /// How long events are collected into one frame; 0 is not at all. Defaults to 0.
+    #[serde(default)]
+    pub batch_ms: u64,
+    /// Browser origins that may come in beside those of `server.cors_origins`.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Key of a frame's type. Defaults to `type`.
+    #[serde(default)]
+    pub type_key: Option<String>,
+    /// Key of its data. Defaults to `data`.
+    #[serde(default)]
+    pub data_key: Option<String>,
+    /// Key of the id that an answer repeats. Defaults to `id`.
+    #[serde(default)]
+    pub id_key: Option<String>,
+    /// Type of a ping. Defaults to `ping`.
+    #[serde(default)]
+    pub ping: Option<String>,
+    /// Type of its answer. Defaults to `pong`.
+    #[serde(default)]
+    pub pong: Option<String>,
+    /// Type that subscribes. Defaults to `subscribe`.
+    #[serde(default)]
+    pub subscribe: Option<String>,
+    /// Type that unsubscribes. Defaults to `unsubscribe`.
+    #[serde(default)]
+    pub unsubscribe: Option<String>,
+    /// Type by which a client says who it is. Defaults to `authenticate`.
+    #[serde(default)]
+    pub authenticate: Option<String>,
+    /// Type of an error. Defaults to `error`.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What an answer's type has behind the type that it answers. Defaults to `:ack`.
+    #[serde(default)]
+    pub ack_suffix: Option<String>,
+}
+
+fn by_token() -> DoorIdentity {
+    DoorIdentity::Token
 }
 
 /// How clients of a plain door say who they are.

@@ -107,7 +107,8 @@ impl Loading {
     }
 
     fn environment(&mut self, variables: &[(String, String)]) {
-        for setting in environment::settings(variables) {
+        let listen = self.workmatrix_listener(variables);
+        for setting in environment::settings(variables, listen.as_deref()) {
             let place = Place::Variable(setting.variable);
             let readings = match setting.readings {
                 Ok(readings) => readings,
@@ -124,6 +125,21 @@ impl Loading {
             self.problems.extend(problems);
             self.tree.overlay(tree);
         }
+    }
+
+    /// Where WorkMatrix's own listener is by the file, if its door is open.
+    fn workmatrix_listener(&self, variables: &[(String, String)]) -> Option<String> {
+        let at = |key: &str| self.tree.at(&Path::parse(key)).map(|node| &node.value);
+        let variable = environment::variable("doors.workmatrix.enabled");
+        let enabled = match variables.iter().find(|(name, _)| *name == variable) {
+            Some((_, text)) => text == "true",
+            None => matches!(at("doors.workmatrix.enabled"), Some(Value::Boolean(true))),
+        };
+        let listen = || match at("doors.workmatrix.listen") {
+            Some(Value::String(listen)) => listen.clone(),
+            _ => String::new(),
+        };
+        enabled.then(listen)
     }
 
     fn flag(&mut self, flag: Flag) {
@@ -398,6 +414,21 @@ colour = "red"
                 "WEBSOCKET_PORT: server.port: expected an integer from 0 to 65535, found \"x\"",
             ]
         );
+    }
+
+    #[test]
+    fn the_older_variables_are_workmatrixs_when_its_door_is_open() {
+        let text = "[doors.workmatrix]\nenabled = true\norganization = \"org\"";
+        let load = |text: &str, variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            load(file(text).environment(variables)).expect("a configuration")
+        };
+        let config = load(text, &[("WEBSOCKET_PORT", "9000"), ("WEBSOCKET_HOST", "localhost")]);
+        assert_eq!((config.doors.workmatrix.listen.as_str(), config.server.port), ("localhost:9000", 5000));
+        assert_eq!(load(text, &[("WEBSOCKET_PORT", "9000")]).doors.workmatrix.listen, "127.0.0.1:9000");
+        assert_eq!(load(text, &[]).doors.workmatrix.listen, "");
+        let listening = format!("{text}\nlisten = \"[::1]:1\"");
+        assert_eq!(load(&listening, &[("WEBSOCKET_PORT", "2")]).doors.workmatrix.listen, "[::1]:2");
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod validate;
 
 pub use keys::{
     Api, ApiKey, ApierDoor, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, DexterDoor, DoorIdentity,
-    Doors, Durability, Escalation, Events, Freshness, GymDoor, Heartbeat, Implicit, IntradayDoor, Limits, Log,
-    LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions, WorkMatrixDoor,
+    Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat, Implicit, IntradayDoor, Limits,
+    Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions, WorkMatrixDoor,
 };
 pub use load::{Source, load};
 pub use problem::Problem;

@@ -3,6 +3,7 @@
 //! Looks only at a finished [`Config`]; where a key was set is for `load` to
 //! know. The ranges of numbers are in `ranges.rs`.
 
+mod doors;
 mod ranges;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     check_custom_events(config, &mut found);
     check_freshness(config, &mut found);
     check_demo(config, &mut found);
+    doors::check(config, &mut found);
     check_outbox(config, &mut found);
     check_ack_timeouts(config, &mut found);
     check_api_keys(config, &mut found);

@@ -345,7 +345,12 @@ impl Recipient {
 
     /// Whether an entry was for it when it was published.
     pub fn wanted_then(&self, entry: &Entry) -> bool {
-        self.wanted(entry, &self.interest().at(entry.position.offset))
+        self.had_wanted(entry, &self.interest())
+    }
+
+    /// Whether an entry was for it when it was published, if this is what it wants by now.
+    pub fn had_wanted(&self, entry: &Entry, interest: &Interest) -> bool {
+        self.wanted(entry, &interest.at(entry.position.offset))
     }
 
     /// Whether an entry is for it, if this is what it wants.

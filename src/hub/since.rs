@@ -118,7 +118,7 @@ impl CatchUp {
 
     /// Whether the new subscription is why the socket wants an entry.
     fn wants_anew(&self, entry: &Entry) -> bool {
-        entry.is_kept() && self.recipient.wants(entry) && !self.recipient.wanted(entry, &self.before)
+        entry.is_kept() && self.recipient.wants(entry) && !self.recipient.had_wanted(entry, &self.before)
     }
 
     /// Leaves out the oldest of too many; false if there were.

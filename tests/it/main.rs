@@ -31,6 +31,7 @@ mod namespaces;
 mod offline;
 mod order;
 mod payloads;
+mod plain;
 mod property;
 mod recovery;
 mod restart;

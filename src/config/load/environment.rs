@@ -13,9 +13,13 @@ pub(super) struct Setting {
     pub(super) readings: Result<Vec<Value>, String>,
 }
 
-/// The settings among the variables, the older names first because the newer win.
-pub(super) fn settings(variables: &[(String, String)]) -> Vec<Setting> {
-    let older = variables.iter().filter_map(|(name, text)| older(name, text));
+/// The settings among the variables, the older names first because the newer win. With the door of WorkMatrix open,
+/// its listener has the older names of host and port; `listen` is where that would be without them.
+pub(super) fn settings(variables: &[(String, String)], listen: Option<&str>) -> Vec<Setting> {
+    let older = listen
+        .and_then(|listen| workmatrix(variables, listen))
+        .into_iter()
+        .chain(variables.iter().filter_map(|(name, text)| older(name, text, listen.is_some())));
     let newer = variables.iter().filter_map(|(name, text)| newer(name, text));
     older.chain(newer).collect()
 }
@@ -31,8 +35,24 @@ fn newer(name: &str, text: &str) -> Option<Setting> {
     Some(Setting { variable: name.to_owned(), path, readings: Ok(readings(text, &place(name))) })
 }
 
-fn older(name: &str, text: &str) -> Option<Setting> {
+/// The listener of WorkMatrix, from its own variables.
+fn workmatrix(variables: &[(String, String)], listen: &str) -> Option<Setting> {
+    let value = |name: &str| variables.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
+    let (host, port) = (value("WEBSOCKET_HOST"), value("WEBSOCKET_PORT"));
+    let variable = if port.is_some() { "WEBSOCKET_PORT" } else { "WEBSOCKET_HOST" };
+    let (own_host, own_port) = listen.rsplit_once(':').unwrap_or(("127.0.0.1", "8765"));
+    let listen = format!("{}:{}", host.or(port.map(|_| own_host))?, port.unwrap_or(own_port));
+    Some(Setting {
+        variable: variable.to_owned(),
+        path: Path::parse("doors.workmatrix.listen"),
+        readings: Ok(vec![Value::String(listen)]),
+    })
+}
+
+fn older(name: &str, text: &str, is_workmatrix: bool) -> Option<Setting> {
     let (key, readings) = match name {
+        "WEBSOCKET_HOST" | "WEBSOCKET_PORT" if is_workmatrix => return None,
+        "WEBSOCKET_ENABLED" => ("doors.dexter.enabled", Ok(readings(&text.to_lowercase(), &place(name)))),
         "WEBSOCKET_HOST" => ("server.host", Ok(readings(text, &place(name)))),
         "WEBSOCKET_PORT" => ("server.port", Ok(readings(text, &place(name)))),
         "WEBSOCKET_MAX_CONNECTIONS" => ("limits.max_connections_total", Ok(readings(text, &place(name)))),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use crate::auth::{Door, System, Tokens};
-use crate::config::{Config, DoorIdentity};
-use crate::dialects::{Apier, Dexter, Dialect, Gym, Intraday, WorkMatrix};
+use crate::config::{Config, DoorIdentity, GenericDoor};
+use crate::dialects::{Apier, Dexter, Dialect, Generic, Gym, Intraday, Shape, WorkMatrix};
 use crate::doors::origin::Origins;
 use crate::events::{Catalogue, ChannelMask};
 use crate::rooms::Id;
@@ -164,7 +164,36 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
         };
         list.push(PlainDoor::at(config, made, std::iter::once("/events/ws".to_owned()).chain(apier.paths.clone())));
     }
+    for generic in &doors.generic {
+        let anonymous = Some(&generic.anonymous_channels[..]);
+        let unasked: Vec<&str> = generic.channels.iter().map(String::as_str).collect();
+        let made = Made {
+            dialect: Arc::new(Generic::new(shape_of(generic))),
+            door: door(System::Generic, &generic.organization, generic.identity, anonymous, &unasked),
+            origins: &generic.origins,
+            batch_ms: generic.batch_ms,
+            listen: "",
+        };
+        list.push(PlainDoor::at(config, made, [generic.path.clone()]));
+    }
     list
+}
+
+fn shape_of(door: &GenericDoor) -> Shape {
+    let default = Shape::default();
+    let or = |named: &Option<String>, default: String| named.clone().unwrap_or(default);
+    Shape {
+        type_key: or(&door.type_key, default.type_key),
+        data_key: or(&door.data_key, default.data_key),
+        id_key: or(&door.id_key, default.id_key),
+        ping: or(&door.ping, default.ping),
+        pong: or(&door.pong, default.pong),
+        subscribe: or(&door.subscribe, default.subscribe),
+        unsubscribe: or(&door.unsubscribe, default.unsubscribe),
+        authenticate: or(&door.authenticate, default.authenticate),
+        error: or(&door.error, default.error),
+        ack_suffix: or(&door.ack_suffix, default.ack_suffix),
+    }
 }
 
 /// The value of a parameter; some clients write a second `?` where an `&` belongs.

@@ -155,6 +155,11 @@ impl TestServer {
         super::eventually(what, async || holds(&self.census())).await;
     }
 
+    /// Addresses of the plain doors' own listeners.
+    pub fn plain_addresses(&self) -> Vec<SocketAddr> {
+        self.server.as_ref().expect("the server runs").plain_addresses().to_vec()
+    }
+
     /// Stops the server while clients may still be there.
     pub async fn stop(&mut self) {
         let server = self.server.take().expect("the server runs");

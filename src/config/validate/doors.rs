@@ -1,0 +1,204 @@
+//! The plain doors: whose they are, who may come in, and where they are.
+
+use std::collections::BTreeSet;
+
+use super::{Findings, check_path, is_host, is_loopback, is_origin};
+use crate::config::{Config, DoorIdentity};
+use crate::events::{Catalogue, Declared};
+use crate::rooms::Id;
+
+/// Longest time that events are collected, in milliseconds.
+const MAX_BATCH_MS: u64 = 100;
+
+/// A dialect has one bit for each of its shapes.
+const MAX_GENERIC: usize = 20;
+
+/// What all doors have in common.
+struct Door<'a> {
+    /// Its section.
+    at: String,
+    enabled: bool,
+    organization: &'a str,
+    identity: DoorIdentity,
+    anonymous_channels: &'a [String],
+    origins: &'a [String],
+}
+
+fn doors(config: &Config) -> Vec<Door<'_>> {
+    let (workmatrix, dexter) = (&config.doors.workmatrix, &config.doors.dexter);
+    let (gym, apier) = (&config.doors.gym, &config.doors.apier);
+    let generic = config.doors.generic.iter().enumerate().map(|(index, door)| Door {
+        at: format!("doors.generic[{index}]"),
+        enabled: true,
+        organization: &door.organization,
+        identity: door.identity,
+        anonymous_channels: &door.anonymous_channels,
+        origins: &door.origins,
+    });
+    let systems = [
+        Door {
+            at: "doors.workmatrix".into(),
+            enabled: workmatrix.enabled,
+            organization: &workmatrix.organization,
+            identity: workmatrix.identity,
+            anonymous_channels: &[],
+            origins: &workmatrix.origins,
+        },
+        Door {
+            at: "doors.dexter".into(),
+            enabled: dexter.enabled,
+            organization: &dexter.organization,
+            identity: dexter.identity,
+            anonymous_channels: &dexter.anonymous_channels,
+            origins: &dexter.origins,
+        },
+        Door {
+            at: "doors.gym".into(),
+            enabled: gym.enabled,
+            organization: &gym.organization,
+            identity: gym.identity,
+            anonymous_channels: &[],
+            origins: &gym.origins,
+        },
+        Door {
+            at: "doors.apier".into(),
+            enabled: apier.enabled,
+            organization: &apier.organization,
+            identity: apier.identity,
+            anonymous_channels: &apier.anonymous_channels,
+            origins: &apier.origins,
+        },
+    ];
+    systems.into_iter().chain(generic).collect()
+}
+
+/// Everything about the doors that cannot be meant.
+pub(super) fn check(config: &Config, found: &mut Findings) {
+    let catalogue = catalogue(config);
+    for door in doors(config) {
+        let key = |field: &str| format!("{}.{field}", door.at);
+        for (index, origin) in door.origins.iter().enumerate() {
+            if origin != "*" && !is_origin(origin) {
+                let expected = "expected \"*\" or scheme://host[:port] in lower case and without a path";
+                found.add(key(&format!("origins[{index}]")), format!("{expected}, found {origin:?}"));
+            }
+        }
+        for (index, channel) in door.anonymous_channels.iter().enumerate() {
+            if catalogue.channel(channel).is_none() {
+                let expected = "expected a channel of the catalogue or of events.custom";
+                found.add(key(&format!("anonymous_channels[{index}]")), format!("{expected}, found {channel:?}"));
+            }
+        }
+        if !door.enabled {
+            continue;
+        }
+        if door.organization.is_empty() {
+            found.add(key("organization"), "an open door needs the organization that its sockets belong to");
+        } else if let Err(reason) = Id::parse(door.organization) {
+            found.add(key("organization"), reason.to_string());
+        }
+        check_identity(config, &door, found);
+    }
+    check_listener(config, found);
+    check_generic(config, &catalogue, found);
+    check_paths(config, found);
+}
+
+fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
+    let key = |field: &str| format!("{}.{field}", door.at);
+    match door.identity {
+        DoorIdentity::Declared if !config.auth.allow_trusted && !is_loopback(&config.server.host) => {
+            found.contradiction(
+                &[&key("identity"), "server.host", "auth.allow_trusted"],
+                format!(
+                    "others can reach {:?}, and a client of this door is taken at its word; if that is meant, set \
+                     auth.allow_trusted = true",
+                    config.server.host
+                ),
+            );
+        }
+        DoorIdentity::Token if true && door.anonymous_channels.is_empty() => {
+            found.contradiction(
+                &[&key("identity"), "auth.jwt.secret"],
+                "tokens are checked with auth.jwt.secret, which is not set, so nobody could come in".to_owned(),
+            );
+        }
+        _ => {}
+    }
+}
+
+/// The address of a listener is a host and a port.
+fn check_listener(config: &Config, found: &mut Findings) {
+    let (listen, key) = (&config.doors.workmatrix.listen, "doors.workmatrix.listen");
+    if listen.is_empty() {
+        return;
+    }
+    let parts = listen.rsplit_once(':').map(|(host, port)| (host.trim_matches(['[', ']']), port.parse::<u16>()));
+    let Some((host, Ok(_))) = parts.filter(|(host, _)| is_host(host)) else {
+        return found.add(key, format!("expected host:port, such as \"127.0.0.1:8765\", found {listen:?}"));
+    };
+    let believes = config.doors.workmatrix.identity == DoorIdentity::Declared && !config.auth.allow_trusted;
+    if config.doors.workmatrix.enabled && believes && !is_loopback(host) {
+        found.contradiction(
+            &[key, "doors.workmatrix.identity", "auth.allow_trusted"],
+            format!(
+                "others can reach {host:?}, and a client of this door is taken at its word; if that is meant, set \
+                 auth.allow_trusted = true"
+            ),
+        );
+    }
+}
+
+fn check_generic(config: &Config, catalogue: &Catalogue, found: &mut Findings) {
+    for (index, door) in config.doors.generic.iter().enumerate() {
+        let key = |field: &str| format!("doors.generic[{index}].{field}");
+        if index >= MAX_GENERIC {
+            found.add(key("path"), format!("expected at most {MAX_GENERIC} doors of one's own"));
+        }
+        for (position, channel) in door.channels.iter().enumerate() {
+            if catalogue.channel(channel).is_none() {
+                let expected = "expected a channel of the catalogue or of events.custom";
+                found.add(key(&format!("channels[{position}]")), format!("{expected}, found {channel:?}"));
+            }
+        }
+        if door.batch_ms > MAX_BATCH_MS {
+            found
+                .add(key("batch_ms"), format!("expected an integer from 0 to {MAX_BATCH_MS}, found {}", door.batch_ms));
+        }
+        let keys = [(&door.type_key, "type"), (&door.data_key, "data"), (&door.id_key, "id")];
+        let keys: BTreeSet<&str> = keys.iter().map(|(named, default)| named.as_deref().unwrap_or(default)).collect();
+        if keys.len() < 3 || keys.contains("") {
+            found.add(key("type_key"), "expected three different names for the keys of type, data and id");
+        }
+    }
+}
+
+fn check_paths(config: &Config, found: &mut Findings) {
+    let taken = [config.server.path.as_str(), "/events/ws", "/ws/checkins"];
+    let mut seen: BTreeSet<&str> =
+        taken.into_iter().chain(config.server.path_aliases.iter().map(|path| &**path)).collect();
+    let apier = config.doors.apier.paths.iter().enumerate();
+    let apier = apier.map(|(index, path)| (format!("doors.apier.paths[{index}]"), path));
+    let generic = config.doors.generic.iter().enumerate();
+    let generic = generic.map(|(index, door)| (format!("doors.generic[{index}].path"), &door.path));
+    for (key, path) in apier.chain(generic) {
+        if let Err(reason) = check_path(path) {
+            found.add(key, format!("{reason}, found {path:?}"));
+        } else if !seen.insert(path) {
+            found.add(key, format!("{path:?} is there twice"));
+        }
+    }
+}
+
+fn catalogue(config: &Config) -> Catalogue {
+    let declared = config.events.custom.iter().map(|event| Declared {
+        name: event.name.clone(),
+        channel: event.channel.clone(),
+        priority: event.priority,
+        entity: None,
+        conflated: false,
+        history: true,
+    });
+    // More channels than there can be are told elsewhere.
+    Catalogue::new(&declared.take(super::MAX_CUSTOM_CHANNELS).collect::<Vec<_>>())
+}

@@ -1,0 +1,235 @@
+//! Plain WebSockets: frames of JSON in the place of Socket.IO, with the same sessions.
+
+use serde_json::{Value, json};
+use tiercast::config::DoorIdentity;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::kit::{Forms, Plain, TestServer, eventually};
+
+async fn server() -> TestServer {
+    TestServer::start(|config| {
+        let doors = &mut config.doors;
+        (doors.workmatrix.enabled, doors.workmatrix.organization) = (true, "work".into());
+        doors.workmatrix.listen = "127.0.0.1:0".into();
+        (doors.dexter.enabled, doors.dexter.organization) = (true, "dex".into());
+        doors.dexter.anonymous_channels = vec!["issues".into(), "alerts".into()];
+        (doors.apier.enabled, doors.apier.organization) = (true, "api".into());
+        doors.apier.paths = vec!["/production".into()];
+    })
+    .await
+}
+
+fn kpi(n: u64) -> Value {
+    json!({ "organization_id": "org", "n": n })
+}
+
+#[tokio::test]
+async fn one_event_reaches_every_kind_of_client_with_the_same_id() {
+    let server = server().await;
+    let mut named = server.agent("org").await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org").await;
+    let answer = server.broadcast("kpi:update", kpi(1), json!({ "organization_id": "org" })).await;
+    assert_eq!(answer["recipients_count"], 2);
+    assert_eq!(named.next_named("kpi:update").await.args[0], kpi(1));
+    let frame = plain.next_with("event", "kpi:update").await;
+    assert_eq!((&frame["data"], &frame["message_id"]), (&kpi(1), &answer["message_id"]));
+    assert_eq!((&frame["position"], &frame["organization_id"]), (&answer["position"], &json!("org")));
+    plain.close().await;
+}
+
+#[tokio::test]
+async fn a_plain_client_catches_up_by_since() {
+    let server = server().await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org").await;
+    plain.send(json!({ "event": "subscribe", "data": { "channels": ["kpi"] }, "id": 1 })).await;
+    let position = plain.next_with("event", "subscribe:ack").await["data"]["position"].clone();
+    drop(plain);
+    for n in 1..=3 {
+        server.broadcast("kpi:update", kpi(n), json!({ "organization_id": "org" })).await;
+    }
+    let mut plain = Plain::at(server.address, "/ws/").await;
+    plain.authenticate("ann", "org").await;
+    plain.send(json!({ "event": "subscribe", "data": { "channels": ["kpi"], "since": position } })).await;
+    let mut seen = Vec::new();
+    let answer = loop {
+        let frame = plain.next().await.expect("a frame");
+        match frame["event"].as_str() {
+            Some("kpi:update") => seen.push(frame["data"]["n"].clone()),
+            Some("subscribe:ack") => break frame,
+            _ => {}
+        }
+    };
+    while seen.len() < 3 {
+        seen.push(plain.next_with("event", "kpi:update").await["data"]["n"].clone());
+    }
+    assert_eq!((seen, &answer["data"]["complete"]), (vec![json!(1), json!(2), json!(3)], &json!(true)));
+    plain.close().await;
+}
+
+#[tokio::test]
+async fn malformed_frames_are_told_and_keep_the_connection() {
+    let server = server().await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    let deep = "[".repeat(1_000_000);
+    let frames = [
+        Message::text("not json"),
+        Message::text("[]"),
+        Message::text("{}"),
+        Message::text(r#"{"event":7}"#),
+        Message::text(deep),
+        Message::text(format!(r#"{{"event":"nothing","data":{}{}}}"#, "[".repeat(400_000), "]".repeat(400_000))),
+        Message::binary(vec![0xff, 0xfe]),
+    ];
+    for message in frames {
+        plain.send_message(message).await;
+        let error = plain.next_with("event", "error").await;
+        assert!(error["data"]["code"] == "INVALID_MESSAGE" || error["data"]["code"] == "UNAUTHORIZED", "{error}");
+    }
+    plain.send(json!({ "event": "client:ping", "id": "x" })).await;
+    assert_eq!(plain.next_with("event", "client:ping:ack").await["data"]["pong"], true);
+    plain.close().await;
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_it_is_is_sent_away() {
+    let server = TestServer::start(|config| config.auth.auth_timeout_ms = 50).await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    let (frames, code) = plain.closed().await;
+    assert_eq!(frames.last().map(|frame| &frame["data"]["code"]), Some(&json!("AUTH_FAILED")));
+    assert_eq!(code, Some(1008));
+}
+
+#[tokio::test]
+async fn a_stopping_server_asks_plain_clients_to_come_back() {
+    let mut server = server().await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org").await;
+    let stopping = tokio::spawn(async move {
+        server.stop().await;
+    });
+    let (frames, code) = plain.closed().await;
+    assert_eq!(frames.last().map(|frame| &frame["event"]), Some(&json!("system:maintenance")));
+    assert_eq!(code, Some(1012));
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_heartbeat_ends_a_connection_that_does_not_answer() {
+    let server = TestServer::start(|config| {
+        config.heartbeat.ping_interval_ms = 50;
+        config.heartbeat.ping_timeout_ms = 200;
+    })
+    .await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org").await;
+    // Its answers to pings are written when it reads.
+    for n in 0..3 {
+        server.broadcast("kpi:update", kpi(n), json!({ "organization_id": "org" })).await;
+        plain.next_with("event", "kpi:update").await;
+    }
+    eventually("a client that reads nothing is gone", async || server.census().sockets == 0).await;
+}
+
+#[tokio::test]
+async fn each_door_has_its_paths_and_its_listener() {
+    let server = server().await;
+    for path in ["/ws", "/ws/", "/", "/ws/test-client", "/events/ws", "/production"] {
+        Plain::at(server.address, path).await.close().await;
+    }
+    for path in ["/wsx", "/ws/a/b", "/other", "/api/ws/stats", "/ws/?EIO=5&transport=websocket"] {
+        assert!(Plain::open(server.address, path, &[]).await.is_err(), "{path}");
+    }
+    let own = server.plain_addresses()[0];
+    Plain::at(own, "/any/path").await.close().await;
+    let status = reqwest::get(format!("http://{own}/api/ws/stats")).await.expect("an answer").status();
+    assert_eq!(status.as_u16(), 426);
+}
+
+#[tokio::test]
+async fn a_door_that_believes_its_clients_serves_only_this_machine() {
+    let server = server().await;
+    for (name, value) in [("x-forwarded-for", "1.2.3.4"), ("host", "evil.test"), ("origin", "http://evil.test")] {
+        let refused = Plain::open(server.address, "/", &[(name, value)]).await.err();
+        assert!(matches!(refused, Some(401 | 403)), "{name}: {refused:?}");
+    }
+    // Nobody is believed there, so a proxy is fine; a foreign page is not.
+    assert!(Plain::open(server.address, "/events/ws", &[("x-forwarded-for", "1.2.3.4")]).await.is_ok());
+    assert_eq!(Plain::open(server.address, "/events/ws", &[("origin", "http://evil.test")]).await.err(), Some(403));
+}
+
+#[tokio::test]
+async fn a_door_has_origins_of_its_own() {
+    let server = TestServer::start(|config| {
+        (config.doors.apier.enabled, config.doors.apier.organization) = (true, "api".into());
+        config.doors.apier.origins = vec!["https://console.example".into()];
+        config.doors.apier.identity = DoorIdentity::Anonymous;
+    })
+    .await;
+    let headers = [("origin", "https://console.example")];
+    assert!(Plain::open(server.address, "/events/ws", &headers).await.is_ok());
+    assert!(Plain::open(server.address, "/ws", &headers).await.is_err());
+}
+
+#[tokio::test]
+async fn leaving_a_part_of_a_channel_leaves_the_others() {
+    let server = server().await;
+    let mut client = server.subscriber("org", json!({ "channels": ["kpi"], "queue_name": "a" })).await;
+    client.subscribe(json!({ "channels": ["kpi"], "queue_name": "b" })).await;
+    let answer = client.emit("unsubscribe", json!({ "channels": ["kpi"], "queue_name": "a" })).await;
+    assert_eq!(answer["success"], true, "{answer}");
+    let answer = client.emit("unsubscribe", json!({ "channels": ["kpi"], "queue_name": "a" })).await;
+    assert_eq!(answer["code"], "ROOM_NOT_FOUND");
+    server.broadcast("kpi:update", kpi(1), json!({ "organization_id": "org", "queue_name": "a" })).await;
+    server.broadcast("kpi:update", kpi(2), json!({ "organization_id": "org", "queue_name": "b" })).await;
+    assert_eq!(client.next_named("kpi:update").await.args[0]["n"], 2);
+}
+
+#[tokio::test]
+async fn events_come_together_to_who_asks_for_it_and_urgent_ones_do_not_wait() {
+    let server = server().await;
+    let mut client = server.agent("org").await;
+    client.subscribe(json!({ "channels": ["kpi", "backlog", "alerts"], "batch_ms": 100 })).await;
+    let target = json!({ "organization_id": "org" });
+    for n in 1..=3 {
+        server.broadcast("kpi:update", kpi(n), target.clone()).await;
+    }
+    server.broadcast("backlog:update", kpi(4), target.clone()).await;
+    let batch = client.next_named("batch").await;
+    let expected = json!({ "batches": { "kpi:update": [kpi(1), kpi(2), kpi(3)], "backlog:update": [kpi(4)] } });
+    assert_eq!(batch.args[0], expected);
+    assert!(batch.args[1].as_str().is_some_and(|position| position.ends_with(".1")), "{:?}", batch.args);
+    // One alone comes as it is.
+    server.broadcast("kpi:update", kpi(5), target.clone()).await;
+    assert_eq!(client.next_named("kpi:update").await.args[0], kpi(5));
+    // An urgent one takes what was collected with it.
+    server.broadcast("kpi:update", kpi(6), target.clone()).await;
+    let alert = json!({ "organization_id": "org", "alert_id": "a", "severity": "critical" });
+    server.broadcast("alert:triggered", alert.clone(), target.clone()).await;
+    let next = [client.next_event().await, client.next_event().await];
+    assert_eq!([&next[0].name, &next[1].name], ["kpi:update", "alert:triggered"]);
+    client.subscribe(json!({ "channels": ["kpi"], "batch_ms": 0 })).await;
+    for n in 7..=8 {
+        server.broadcast("kpi:update", kpi(n), target.clone()).await;
+        assert_eq!(client.next_named("kpi:update").await.args[0], kpi(n));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_in_envelopes_and_one_in_plain_frames() {
+    let server = server().await;
+    let options = crate::kit::ConnectOptions { forms: Some(Forms::Envelope), ..Default::default() };
+    let mut client = server.connect_with(options).await.authenticate("org").await;
+    client.subscribe(json!({ "channels": ["kpi"], "batch_ms": 100 })).await;
+    let mut plain = Plain::at(server.address, "/ws?batch_ms=100").await;
+    plain.authenticate("ann", "org").await;
+    for n in 1..=2 {
+        server.broadcast("kpi:update", kpi(n), json!({ "organization_id": "org" })).await;
+    }
+    let batch = client.next_named("batch").await.args[0].clone();
+    assert_eq!(batch["batches"]["kpi:update"][1]["data"], kpi(2));
+    let frame = plain.next_with("event", "batch").await;
+    assert_eq!(frame["data"]["batches"], batch["batches"]);
+    plain.close().await;
+}
