@@ -12,6 +12,8 @@ pub mod server;
 pub mod doors;
 pub mod session;
 
+pub mod presence;
+
 pub mod hub;
 
 pub mod connection;

@@ -307,6 +307,22 @@ impl Default for Offline {
     }
 }
 
+/// `[presence]`: who is there, and with which status.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Whether it is known who is there, and announced. Defaults to true.
+    pub enabled: bool,
+    /// How long a user may be without a socket before others are told so. Defaults to 5,000.
+    pub grace_ms: u64,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { enabled: true, grace_ms: 5_000 }
+    }
+}
+
 /// `[escalation]`: what happens when nobody acknowledges an urgent event in time.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -13,7 +13,8 @@ mod validate;
 pub use keys::{
     Api, ApiKey, ApierDoor, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, DexterDoor, DoorIdentity,
     Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat, Implicit, IntradayDoor, Limits,
-    Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Recovery, Right, Server, Subscriptions, WorkMatrixDoor,
+    Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Presence, Recovery, Right, Server, Subscriptions,
+    WorkMatrixDoor,
 };
 pub use load::{Source, load};
 pub use problem::Problem;
@@ -46,6 +47,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// What waits for users who are not there.
     pub offline: Offline,
+    /// Who is there.
+    pub presence: Presence,
     /// What happens when nobody acknowledges an urgent event.
     pub escalation: Escalation,
     /// The log of what was published.

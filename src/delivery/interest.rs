@@ -81,7 +81,7 @@ impl Interest {
     }
 
     /// Whether the socket receives an entry that is on these channels at a scope.
-    pub(super) fn wants(&self, channels: ChannelMask, scope: &Scope, facts: &Facts) -> bool {
+    pub fn wants(&self, channels: ChannelMask, scope: &Scope, facts: &Facts) -> bool {
         (self.implicit.meets(channels) && self.claims.contain(scope))
             || self.subscriptions.iter().any(|subscription| {
                 subscription.channels.meets(channels)
@@ -100,7 +100,8 @@ impl Interest {
         self.wants(channels, scope, facts) || (self.listens_to(channels) && self.is_inside(scope))
     }
 
-    fn listens_to(&self, channels: ChannelMask) -> bool {
+    /// Whether the socket receives any of these channels, at whatever scope.
+    pub fn listens_to(&self, channels: ChannelMask) -> bool {
         self.implicit.meets(channels)
             || self.subscriptions.iter().any(|subscription| subscription.channels.meets(channels))
     }

@@ -10,7 +10,7 @@ use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use super::http::{batch, broadcast, connections, health, history, messages, rooms, stats};
+use super::http::{batch, broadcast, connections, health, history, messages, presence, rooms, stats};
 use super::plain::{self, Entrance};
 use super::state::Doors;
 use super::{demo, http, intakes, socketio};
@@ -36,6 +36,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/connections/{socket_id}", delete(connections::disconnect))
         .route("/api/ws/rooms", get(rooms::list))
         .route("/api/ws/rooms/{room}/messages", get(history::read))
+        .route("/api/ws/presence", get(presence::list))
         .route("/api/ws/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

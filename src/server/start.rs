@@ -20,6 +20,7 @@ use crate::events::{Catalogue, Declared};
 use crate::hub::Hub;
 use crate::limits::OrganizationSeats;
 use crate::log::Log;
+use crate::presence::Presence;
 use crate::session::{Services, Sessions};
 use crate::stats::Counters;
 
@@ -103,6 +104,7 @@ impl Server {
             config: config.clone(),
             hub: hub.clone(),
             directory: directory.clone(),
+            presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping),
             seats: seats.clone(),
             counters: counters.clone(),
             tasks: tasks.clone(),

@@ -237,6 +237,7 @@ impl Sessions {
             let listens = recipient.interest().clone();
             self.services.hub.tell_stale(recipient, &listens);
         }
+        self.services.presence.tell_entered(recipient, first.is_some());
         if session.identity().is_none() && config.auth.auth_required {
             self.deadlines.add(&session);
         }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::queue::{Incoming, Pushed};
 use super::session::Session;
 use super::subscribe::Answer;
-use super::{ack, authenticate, message, ping, subscribe, unsubscribe};
+use super::{ack, authenticate, message, ping, presence, subscribe, unsubscribe};
 use crate::wire::WireError;
 
 /// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
@@ -80,10 +80,11 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     }
     let mut listens = None;
     let result = match &*call.name {
-        "authenticate" => authenticate::handle(session, call.argument).inspect(|_| {
-            let watches = session.sessions().is_some_and(|sessions| sessions.services.hub.watches_freshness());
-            listens = watches.then(|| session.recipient.interest().clone());
-        }),
+        "authenticate" => {
+            let is_new = session.identity().is_none();
+            authenticate::handle(session, call.argument)
+                .inspect(|_| listens = is_new.then(|| session.recipient.interest().clone()))
+        }
         "subscribe" | "client:subscribe" => {
             match subscribe::handle(session, call.argument, incoming.answer_to.as_ref()) {
                 Ok(Answer::Now(answer, new)) => {
@@ -97,6 +98,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
         "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
         "client:ping" => ping::handle(session, call.argument, incoming.answer_to.is_some()),
         "message" => message::handle(session, call.argument),
+        "presence" => presence::handle(session, call.argument),
         "ack" => ack::handle(session, call.argument),
         _ => unknown(session, &call.name),
     };
@@ -113,6 +115,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     }
     if let (Some(listens), Some(sessions)) = (listens, session.sessions()) {
         sessions.services.hub.tell_stale(&session.recipient, &listens);
+        sessions.services.presence.tell(&session.recipient, &listens);
     }
 }
 

@@ -14,6 +14,7 @@ mod listing;
 mod message;
 mod namespaces;
 mod ping;
+mod presence;
 mod queue;
 mod records;
 mod recover;

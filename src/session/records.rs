@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::auth::Identity;
 use crate::connection::Journal;
 use crate::delivery::Interest;
+use crate::presence::Status;
 use crate::wire::{Pid, PublicId, now_ms};
 
 /// What is left of a session.
@@ -20,6 +21,8 @@ pub(super) struct Record {
     pub(super) id: PublicId,
     pub(super) namespace: Box<str>,
     pub(super) identity: Option<Identity>,
+    /// The status that its client gave its user.
+    pub(super) status: Status,
     pub(super) interest: Interest,
     /// What was written to its socket.
     pub(super) journal: Journal,
@@ -161,7 +164,8 @@ mod tests {
 
     fn record(id: &PublicId) -> Record {
         let (identity, journal) = (None, Journal::default());
-        Record { id: id.clone(), namespace: "/".into(), identity, interest: Interest::none(Forms::Both), journal }
+        let (status, interest) = (Status::Online, Interest::none(Forms::Both));
+        Record { id: id.clone(), namespace: "/".into(), identity, status, interest, journal }
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl Session {
     pub(super) fn restore(&self, record: &Record) -> Result<(), WireError> {
         if let Some(identity) = &record.identity {
             self.identify(identity.clone(), None)?;
+            self.set_status(record.status)?;
         }
         self.recipient.change(|interest| *interest = record.interest.clone());
         Ok(())

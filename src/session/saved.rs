@@ -13,6 +13,7 @@ use crate::connection::Journal;
 use crate::delivery::{Interest, Subscription};
 use crate::events::{Catalogue, ChannelMask, Filters};
 use crate::hub::Seen;
+use crate::presence::Status;
 use crate::rooms::{Id, Scope};
 use crate::wire::{Forms, PublicId, from_hex, to_hex};
 
@@ -38,6 +39,8 @@ struct SavedRecord {
     id: PublicId,
     namespace: Box<str>,
     identity: Option<Identity>,
+    #[serde(default)]
+    status: Status,
     interest: SavedInterest,
     journal: Journal,
 }
@@ -84,6 +87,7 @@ pub(super) fn write(path: &Path, records: &[Gone], ended: &[Ended], catalogue: &
         id: record.id.clone(),
         namespace: record.namespace.clone(),
         identity: record.identity.clone(),
+        status: record.status,
         interest: SavedInterest::of(&record.interest, catalogue),
         journal: record.journal.clone(),
     });
@@ -121,9 +125,9 @@ pub(super) fn take(path: &Path, catalogue: &Catalogue) -> io::Result<(Vec<Gone>,
 
 /// None if the file was tampered with, or the catalogue has another channel since.
 fn record(saved: SavedRecord, catalogue: &Catalogue) -> Option<Gone> {
-    let SavedRecord { key: digits, gone_at_ms, id, namespace, identity, interest, journal } = saved;
+    let SavedRecord { key: digits, gone_at_ms, id, namespace, identity, status, interest, journal } = saved;
     let interest = interest.read(catalogue)?;
-    Some((from_hex(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, interest, journal })))
+    Some((from_hex(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, status, interest, journal })))
 }
 
 fn session(saved: SavedSession, catalogue: &Catalogue) -> Option<Ended> {
@@ -219,8 +223,9 @@ mod tests {
             anonymous: false,
         };
         let journal = Journal::after(crate::connection::Read { up_to: 7, beyond: vec![9, 8] });
+        let (identity, status) = (Some(identity), Status::Busy);
         let record =
-            Record { id: PublicId::fresh(), namespace: "/org/org".into(), identity: Some(identity), interest, journal };
+            Record { id: PublicId::fresh(), namespace: "/org/org".into(), identity, status, interest, journal };
         let path = std::env::temp_dir().join(format!("tiercast-saved-{}", PublicId::fresh()));
         let before = format!("{record:?}");
         let ended = [((id("org"), id("u")), seen)];

@@ -13,6 +13,7 @@ use crate::delivery::{Interest, Recipient};
 use crate::events::ChannelMask;
 use crate::hub::{Missed, Owed, Seen};
 use crate::limits::Bucket;
+use crate::presence::{Attendance, Status};
 use crate::rooms::{Scope, user_room};
 use crate::wire::packet::Admission;
 use crate::wire::{Pid, WireError, now_ms};
@@ -54,10 +55,22 @@ pub(super) enum First {
 #[derive(Debug, Default)]
 struct State {
     identity: Option<Identity>,
+    /// The status that the client gives its user.
+    status: Status,
+    /// Counts for its user, once the socket is let in and somebody.
+    attendance: Option<Attendance>,
     /// Whether the socket is let in.
     entered: bool,
     /// Whether the socket is gone: nothing may be joined or taken for it any more.
     exited: bool,
+}
+
+impl State {
+    /// The socket counts for its user, if it is let in and somebody.
+    fn attend(&mut self, sessions: &Sessions) {
+        let identity = self.identity.as_ref().filter(|_| self.entered);
+        self.attendance = identity.and_then(|identity| sessions.services.presence.attend(identity, self.status));
+    }
 }
 
 impl Session {
@@ -132,6 +145,7 @@ impl Session {
         let mut state = self.lock();
         let sessions = self.sessions().filter(|_| !state.exited)?;
         state.entered = true;
+        state.attend(&sessions);
         let enter = || sessions.services.directory.insert(self.recipient.clone());
         let Some(identity) = state.identity.as_ref().filter(|_| is_fresh) else {
             enter();
@@ -216,6 +230,7 @@ impl Session {
             None
         };
         state.identity = Some(identity);
+        state.attend(&sessions);
         Ok(owed)
     }
 
@@ -245,6 +260,25 @@ impl Session {
             Some(_) => Implicit::PerChannel,
             None => sessions.config().subscriptions.implicit,
         }
+    }
+
+    /// Gives the socket's user a status.
+    ///
+    /// # Errors
+    /// If the socket is not authenticated, or gone.
+    pub(super) fn set_status(&self, status: Status) -> Result<(), WireError> {
+        let mut state = self.lock();
+        if state.exited {
+            return Err(WireError::Stopping);
+        }
+        if state.identity.is_none() {
+            return Err(WireError::NotAuthenticated("presence".into()));
+        }
+        state.status = status;
+        if let Some(attendance) = &mut state.attendance {
+            attendance.set(status);
+        }
+        Ok(())
     }
 
     /// Runs `change` for an authenticated socket that is not gone.
@@ -300,11 +334,13 @@ impl Session {
         } else {
             leave();
         }
+        state.attendance = None;
         if let Some(pid) = &self.pid {
             let record = kept.then(|| Record {
                 id: self.recipient.id.clone(),
                 namespace: self.recipient.namespace().into(),
                 identity: state.identity.clone(),
+                status: state.status,
                 interest: self.recipient.interest().clone(),
                 journal,
             });

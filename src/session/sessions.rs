@@ -24,6 +24,7 @@ use crate::delivery::{AnswerTo, Directory, RoomAdapter};
 use crate::dialects::Request;
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, Rate};
+use crate::presence::Presence;
 use crate::rooms::NAMESPACE_PATTERNS;
 use crate::stats::Counters;
 use crate::wire::{PublicId, WireError};
@@ -40,6 +41,8 @@ pub struct Services {
     pub hub: Arc<Hub>,
     /// Who receives.
     pub directory: Arc<Directory>,
+    /// Who is there.
+    pub presence: Arc<Presence>,
     /// How many connections each organization holds.
     pub seats: Arc<OrganizationSeats>,
     /// What operators read.
@@ -125,6 +128,11 @@ impl Sessions {
         self.io.get().expect("a socket comes only after the namespaces are mounted")
     }
 
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.services.presence
+    }
+
     pub(super) fn config(&self) -> &Config {
         &self.services.config
     }
@@ -205,6 +213,7 @@ impl Sessions {
     /// Closes every connection without a DISCONNECT, so that clients come back, and lets nobody in any more.
     pub fn retire_all(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.services.presence.stop();
         for session in self.all() {
             session.recipient.flush();
             session.recipient.connection.retire();

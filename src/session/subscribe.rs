@@ -66,6 +66,7 @@ pub(super) fn handle(
         let (recipient, listening) = (session.recipient.clone(), hub.clone());
         let refused = subscribed.as_ref().err().cloned();
         let answer_to = answer_to.cloned();
+        let listens = subscribed.as_ref().ok().map(|(_, new)| new.clone());
         let told = move |replayed: Replayed| {
             let Ok((mut answer, new)) = subscribed else { return };
             if let Some(answer_to) = &answer_to {
@@ -77,9 +78,12 @@ pub(super) fn handle(
         // What the client sends behind this is handled when this has ended.
         session.queue.hold();
         let telling = hub.clone().tell(catch_up, since, told);
-        let session = session.clone();
+        let (session, presence) = (session.clone(), sessions.services.presence.clone());
         sessions.services.tasks.spawn(async move {
             telling.await;
+            if let Some(listens) = listens {
+                presence.tell(&session.recipient, &listens);
+            }
             session.go_on();
         });
         refused.map_or(Ok(Answer::Later), Err)

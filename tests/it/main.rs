@@ -32,6 +32,7 @@ mod offline;
 mod order;
 mod payloads;
 mod plain;
+mod presence;
 mod property;
 mod recovery;
 mod restart;

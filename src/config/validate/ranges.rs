@@ -72,6 +72,7 @@ const RANGES: &[Range] = &[
     between(1_000, 365 * DAY_MS, "offline.ttl_ms", |c| c.offline.ttl_ms),
     between(1, 10_000, "offline.max_events_per_user", |c| c.offline.max_events_per_user as u64),
     at_least(1, "offline.max_sessions", |c| c.offline.max_sessions as u64),
+    between(0, HOUR_MS, "presence.grace_ms", |c| c.presence.grace_ms),
     between(1, HOUR_MS, "escalation.timeout_ms", |c| c.escalation.timeout_ms),
     between(1, 1_024, "log.shards", |c| c.log.shards.into()),
     at_least(1, "log.max_entries", |c| c.log.max_entries as u64),

@@ -9,6 +9,7 @@ pub(super) mod health;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
+pub(super) mod presence;
 pub(super) mod rooms;
 pub(super) mod stats;
 

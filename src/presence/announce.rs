@@ -1,0 +1,103 @@
+//! Announces changes as `presence:update`, in order for each user.
+//!
+//! A portion holds a user once, and the next one is taken when it is
+//! delivered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::book::Shown;
+use super::presence::Presence;
+use super::status::Status;
+use crate::hub::Publication;
+use crate::rooms::{Id, Scope, ScopeFields, channel_room};
+use crate::wire::{WireError, iso, now_iso};
+
+/// The event, and its channel.
+pub(super) const EVENT: &str = "presence:update";
+pub(super) const CHANNEL: &str = "presence";
+
+/// Changes that are announced at a time.
+const PORTION: usize = 64;
+
+/// How long after a change could not be published it is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Update<'a> {
+    user_id: &'a Id,
+    status: Status,
+    last_seen: String,
+    timestamp: String,
+}
+
+/// The payload that tells of a user.
+pub(super) fn payload(shown: &Shown) -> Box<RawValue> {
+    let Shown { user, status, seen_at_ms, .. } = shown;
+    let update = Update { user_id: user, status: *status, last_seen: iso(*seen_at_ms), timestamp: now_iso() };
+    to_raw_value(&update).expect("our own payloads are always JSON")
+}
+
+/// Announces every change until the server stops.
+pub(super) async fn run(presence: Arc<Presence>) {
+    loop {
+        let portion = presence.portion();
+        tokio::select! {
+            () = presence.stopping.cancelled() => return,
+            () = presence.something(), if portion.is_none() => {}
+            () = presence.announce(portion.as_deref().unwrap_or_default()), if portion.is_some() => {}
+        }
+    }
+}
+
+impl Presence {
+    /// What is to be announced now; none if nothing is due. A socket that listens from here on is told of it
+    /// otherwise, since it asks for who is there only then, and waits for the book.
+    fn portion(&self) -> Option<Vec<(Id, Shown)>> {
+        let is_listened_to = |organization: &Id| {
+            self.directory.count(&channel_room(CHANNEL, &Scope::organization(organization.clone()))) > 0
+        };
+        self.lock().due(self.now(), PORTION, is_listened_to)
+    }
+
+    /// Waits until something is due, as far as is known.
+    async fn something(&self) {
+        let wakes_at = self.lock().wakes_at();
+        let deadline = async {
+            match wakes_at.map(|at| u64::try_from(at.saturating_sub(self.now())).unwrap_or_default()) {
+                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = deadline => {}
+            () = self.sooner.notified() => {}
+        }
+    }
+
+    /// Publishes changes until each of them is in the log and delivered.
+    async fn announce(&self, changes: &[(Id, Shown)]) {
+        let mut left: Vec<&(Id, Shown)> = changes.iter().collect();
+        loop {
+            let results = join_all(left.iter().map(|(organization, shown)| self.publish(organization, shown))).await;
+            let mut results = results.into_iter();
+            left.retain(|_| results.next().is_some_and(|result| result.is_err()));
+            if left.is_empty() {
+                return;
+            }
+            tracing::warn!(changes = left.len(), "changes of presence are not published; it is tried again");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn publish(&self, organization: &Id, shown: &Shown) -> Result<(), WireError> {
+        let scope = ScopeFields { organization_id: Some(organization.to_string()), ..ScopeFields::default() };
+        let publication = Publication::new(EVENT, payload(shown), scope);
+        self.hub.publish(self.hub.draft(publication)?).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! The book of presence: who is there with which status, and what is to be announced when.
+//!
+//! Pure: it is told what happens and what time it is. A status that falls
+//! because a socket has left is announced only after the grace period, so that
+//! a reconnection is not seen; everything else is announced at once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use super::gone::Gone;
+use super::status::Status;
+use crate::rooms::Id;
+
+/// Organization and user.
+pub(super) type Whom = (Id, Id);
+
+/// What happens to a socket of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It enters with a status.
+    Enter(Status),
+    /// It changes its status, from one to the other.
+    Switch(Status, Status),
+    /// It leaves, having had a status.
+    Leave(Status),
+}
+
+/// A user as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) user: Id,
+    pub(super) status: Status,
+    /// When it was last there, which is now if it is there.
+    pub(super) seen_at_ms: i64,
+    pub(super) sockets: u32,
+}
+
+/// The users of one server.
+#[derive(Debug)]
+pub(super) struct Book {
+    grace_ms: i64,
+    organizations: HashMap<Id, BTreeMap<Id, User>>,
+    /// When a status has to be announced that is not the one announced last.
+    due: BTreeSet<(i64, Whom)>,
+    gone: Gone,
+}
+
+#[derive(Debug)]
+struct User {
+    /// How many sockets have each status.
+    sockets: [u32; 4],
+    /// The status that was announced last.
+    told: Status,
+    /// When another is to be announced.
+    due: Option<i64>,
+    /// When it was last there, unless it is there.
+    seen_at_ms: i64,
+}
+
+impl User {
+    fn new(now: i64) -> Self {
+        Self { sockets: [0; 4], told: Status::Offline, due: None, seen_at_ms: now }
+    }
+
+    /// The strongest status of its sockets.
+    fn status(&self) -> Status {
+        let strongest = Status::STRONGEST_FIRST.into_iter().find(|status| self.sockets[*status as usize] > 0);
+        strongest.unwrap_or(Status::Offline)
+    }
+
+    fn count(&self) -> u32 {
+        self.sockets.iter().sum()
+    }
+
+    /// Whether it is gone, and everybody knows.
+    fn is_gone(&self) -> bool {
+        self.count() == 0 && self.told == Status::Offline
+    }
+
+    fn shown(&self, user: &Id, status: Status, now: i64) -> Shown {
+        let seen_at_ms = if self.status() == Status::Offline { self.seen_at_ms } else { now };
+        Shown { user: user.clone(), status, seen_at_ms, sockets: self.count() }
+    }
+}
+
+impl Book {
+    /// Nobody is there yet. Who leaves has so long to come back, and so many who are gone are remembered.
+    pub(super) fn new(grace_ms: i64, remembered: usize) -> Self {
+        Self { grace_ms, organizations: HashMap::new(), due: BTreeSet::new(), gone: Gone::new(remembered) }
+    }
+
+    /// Something happens to a socket of a user; whether something is due earlier than before.
+    pub(super) fn change(&mut self, whom: &Whom, change: Change, now: i64) -> bool {
+        let (organization, id) = whom;
+        let users = self.organizations.entry(organization.clone()).or_default();
+        let is_known = users.contains_key(id);
+        let user = users.entry(id.clone()).or_insert_with(|| User::new(now));
+        if is_known && user.is_gone() {
+            self.gone.remove(whom, user.seen_at_ms);
+        }
+        let before = user.status();
+        let (from, to) = match change {
+            Change::Enter(to) => (None, Some(to)),
+            Change::Switch(from, to) => (Some(from), Some(to)),
+            Change::Leave(from) => (Some(from), None),
+        };
+        if let Some(from) = from {
+            user.sockets[from as usize] -= 1;
+        }
+        if let Some(to) = to {
+            user.sockets[to as usize] += 1;
+        }
+        let after = user.status();
+        if before != Status::Offline && after == Status::Offline {
+            user.seen_at_ms = now;
+        }
+        let due = match change {
+            _ if after == user.told => None,
+            Change::Leave(_) if after < user.told => Some(now.saturating_add(self.grace_ms)),
+            _ => Some(now),
+        };
+        let wakes_at = self.due.first().map(|(at, _)| *at);
+        if let Some(at) = std::mem::replace(&mut user.due, due) {
+            self.due.remove(&(at, whom.clone()));
+        }
+        let (is_gone, seen_at_ms) = (user.is_gone(), user.seen_at_ms);
+        if let Some(at) = due {
+            self.due.insert((at, whom.clone()));
+        }
+        if is_gone {
+            self.remember(whom, seen_at_ms);
+        }
+        due.is_some_and(|at| wakes_at.is_none_or(|wakes_at| at < wakes_at))
+    }
+
+    /// When the next status has to be announced.
+    pub(super) fn wakes_at(&self) -> Option<i64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// What is to be announced now, of so many users at most, where somebody listens; none if nothing is due. It
+    /// counts as announced then, also where nobody listens.
+    pub(super) fn due(
+        &mut self,
+        now: i64,
+        most: usize,
+        is_listened_to: impl Fn(&Id) -> bool,
+    ) -> Option<Vec<(Id, Shown)>> {
+        self.wakes_at().filter(|at| *at <= now)?;
+        let mut found = Vec::new();
+        for _ in 0..most {
+            if self.wakes_at().is_none_or(|at| at > now) {
+                break;
+            }
+            let Some((_, whom)) = self.due.pop_first() else { break };
+            let (organization, id) = &whom;
+            let users = self.organizations.get_mut(organization);
+            let Some(user) = users.and_then(|users| users.get_mut(id)) else { continue };
+            (user.due, user.told) = (None, user.status());
+            let shown = user.shown(id, user.told, now);
+            if is_listened_to(organization) {
+                found.push((organization.clone(), shown));
+            }
+            if user.is_gone() {
+                let seen_at_ms = user.seen_at_ms;
+                self.remember(&whom, seen_at_ms);
+            }
+        }
+        Some(found)
+    }
+
+    /// Users behind one, by id, as it was announced last: those who are there, and those who are gone since a time.
+    pub(super) fn announced(
+        &self,
+        organization: &Id,
+        after: Option<&Id>,
+        gone_since_ms: Option<i64>,
+        now: i64,
+    ) -> impl Iterator<Item = Shown> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let users = self.organizations.get(organization).into_iter();
+        users
+            .flat_map(move |users| users.range::<Id, _>((from, Bound::Unbounded)))
+            .filter(move |(_, user)| {
+                user.told != Status::Offline || gone_since_ms.is_some_and(|since| user.seen_at_ms >= since)
+            })
+            .map(move |(id, user)| user.shown(id, user.told, now))
+    }
+
+    /// All users of an organization, by id, as they are now but for what waits for the grace period.
+    pub(super) fn all(&self, organization: &Id, now: i64) -> Vec<Shown> {
+        let users = self.organizations.get(organization).into_iter().flatten();
+        let shown = users.map(|(id, user)| {
+            let waits = user.due.is_some_and(|at| at > now);
+            user.shown(id, if waits { user.told } else { user.status() }, now)
+        });
+        shown.collect()
+    }
+
+    /// A user is gone, and for now remembered.
+    fn remember(&mut self, whom: &Whom, seen_at_ms: i64) {
+        let Some((organization, user)) = self.gone.add(whom, seen_at_ms) else { return };
+        let Some(users) = self.organizations.get_mut(&organization) else { return };
+        users.remove(&user);
+        if users.is_empty() {
+            self.organizations.remove(&organization);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

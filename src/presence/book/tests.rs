@@ -1,0 +1,173 @@
+//! The book, told what happens.
+
+use super::*;
+use Status::{Away, Busy, Offline, Online};
+
+const GRACE: i64 = 100;
+
+fn id(text: &str) -> Id {
+    Id::parse(text).expect("an id")
+}
+
+fn whom(user: &str) -> Whom {
+    (id("o"), id(user))
+}
+
+struct Told(Book);
+
+impl Told {
+    fn new() -> Self {
+        Self(Book::new(GRACE, 10))
+    }
+
+    fn change(&mut self, user: &str, change: Change, now: i64) {
+        self.0.change(&whom(user), change, now);
+    }
+
+    /// What is announced at a time, as user and status.
+    fn announced(&mut self, now: i64) -> Vec<(String, Status)> {
+        let mut all = Vec::new();
+        while let Some(portion) = self.0.due(now, 2, |_| true) {
+            all.extend(portion.into_iter().map(|(_, shown)| (shown.user.to_string(), shown.status)));
+        }
+        all
+    }
+
+    fn seen(&self, user: &str, now: i64) -> Option<(Status, i64, u32)> {
+        let all = self.0.all(&id("o"), now);
+        all.into_iter()
+            .find(|shown| shown.user.as_str() == user)
+            .map(|shown| (shown.status, shown.seen_at_ms, shown.sockets))
+    }
+}
+
+fn told(user: &str, status: Status) -> Vec<(String, Status)> {
+    vec![(user.to_owned(), status)]
+}
+
+#[test]
+fn the_strongest_socket_is_the_user() {
+    let mut book = Told::new();
+    book.change("u", Change::Enter(Online), 0);
+    assert_eq!(book.announced(0), told("u", Online));
+    book.change("u", Change::Enter(Online), 1);
+    assert_eq!(book.announced(1), []);
+    for (from, to, announced) in [
+        (Online, Away, vec![]),
+        (Away, Busy, told("u", Busy)),
+        (Busy, Offline, told("u", Online)),
+        (Offline, Offline, vec![]),
+    ] {
+        book.change("u", Change::Switch(from, to), 2);
+        assert_eq!(book.announced(2), announced, "{from:?} to {to:?}");
+    }
+    book.change("u", Change::Switch(Online, Away), 3);
+    assert_eq!(book.announced(3), told("u", Away), "away is stronger than offline");
+    book.change("u", Change::Switch(Away, Offline), 4);
+    assert_eq!(book.announced(4), told("u", Offline), "at once, since it says so");
+    assert_eq!(book.seen("u", 9), Some((Offline, 4, 2)));
+}
+
+#[test]
+fn who_comes_back_within_the_grace_period_was_never_away() {
+    let mut book = Told::new();
+    book.change("u", Change::Enter(Away), 0);
+    book.announced(0);
+    book.change("u", Change::Leave(Away), 10);
+    assert_eq!((book.0.wakes_at(), book.announced(10 + GRACE - 1)), (Some(10 + GRACE), vec![]));
+    assert_eq!(book.seen("u", 50), Some((Away, 10, 0)));
+    book.change("u", Change::Enter(Away), 60);
+    assert_eq!((book.0.wakes_at(), book.announced(1_000)), (None, vec![]));
+    book.change("u", Change::Leave(Away), 2_000);
+    assert_eq!(book.announced(2_000 + GRACE), told("u", Offline));
+    assert_eq!(book.seen("u", 9_000), Some((Offline, 2_000, 0)));
+}
+
+#[test]
+fn a_strong_socket_that_reconnects_beside_another_is_not_seen_either() {
+    let mut book = Told::new();
+    book.change("u", Change::Enter(Online), 0);
+    book.change("u", Change::Enter(Busy), 0);
+    assert_eq!(book.announced(0), told("u", Busy), "once");
+    book.change("u", Change::Leave(Busy), 10);
+    book.change("u", Change::Enter(Busy), 20);
+    assert_eq!(book.announced(1_000), []);
+    book.change("u", Change::Leave(Busy), 2_000);
+    assert_eq!(book.announced(2_000 + GRACE), told("u", Online));
+}
+
+#[test]
+fn what_has_not_been_announced_is_not_taken_back() {
+    let mut book = Told::new();
+    book.change("u", Change::Enter(Online), 0);
+    book.change("u", Change::Leave(Online), 0);
+    assert_eq!((book.0.wakes_at(), book.announced(1_000)), (None, vec![]));
+    assert_eq!(book.seen("u", 1_000), Some((Offline, 0, 0)));
+    // A weaker socket that leaves does not keep a stronger one back.
+    book.change("v", Change::Enter(Online), 0);
+    book.announced(0);
+    book.change("v", Change::Enter(Busy), 5);
+    book.change("v", Change::Leave(Online), 5);
+    assert_eq!(book.announced(5), told("v", Busy));
+}
+
+#[test]
+fn where_nobody_listens_it_counts_as_announced() {
+    let mut book = Book::new(GRACE, 10);
+    for user in ["a", "b", "c"] {
+        assert_eq!(book.change(&whom(user), Change::Enter(Online), 0), user == "a", "{user}");
+    }
+    assert_eq!(book.due(0, 2, |_| false), Some(vec![]));
+    assert_eq!(book.due(0, 2, |_| false), Some(vec![]));
+    assert_eq!(book.due(0, 2, |_| true), None);
+    let names = |after: Option<&Id>| -> Vec<String> {
+        book.announced(&id("o"), after, None, 0).map(|shown| shown.user.to_string()).collect()
+    };
+    assert_eq!(names(None), ["a", "b", "c"]);
+    assert_eq!(names(Some(&id("a"))), ["b", "c"]);
+    assert_eq!(names(Some(&id("bb"))), ["c"]);
+    assert_eq!(book.announced(&id("other"), None, Some(0), 0).count(), 0);
+}
+
+#[test]
+fn who_is_told_again_hears_of_those_who_went_since() {
+    let mut book = Told::new();
+    for (user, at) in [("early", 10), ("late", 500)] {
+        book.change(user, Change::Enter(Online), 0);
+        book.announced(0);
+        book.change(user, Change::Leave(Online), at);
+        book.announced(at + GRACE);
+    }
+    book.change("there", Change::Enter(Busy), 600);
+    book.announced(600);
+    let names = |since| -> Vec<(String, Status)> {
+        let organization = id("o");
+        let shown = book.0.announced(&organization, None, since, 700);
+        shown.map(|shown| (shown.user.to_string(), shown.status)).collect()
+    };
+    assert_eq!(names(None), told("there", Busy));
+    assert_eq!(names(Some(100)), [told("late", Offline), told("there", Busy)].concat());
+}
+
+#[test]
+fn of_those_who_are_gone_so_many_are_remembered() {
+    let mut book = Told(Book::new(GRACE, 2));
+    for (user, at) in [("a", 1), ("b", 2), ("c", 3)] {
+        book.change(user, Change::Enter(Online), at);
+        book.announced(at);
+        book.change(user, Change::Leave(Online), at);
+        assert_eq!(book.announced(at + GRACE), told(user, Offline));
+    }
+    assert_eq!((book.seen("a", 999), book.seen("b", 999)), (None, Some((Offline, 2, 0))));
+    book.change("b", Change::Enter(Online), 500);
+    book.announced(500);
+    for user in ["d", "e"] {
+        book.change(user, Change::Enter(Offline), 600);
+        book.change(user, Change::Leave(Offline), 600);
+    }
+    assert_eq!(book.seen("c", 999), None);
+    assert_eq!(book.seen("b", 999), Some((Online, 999, 1)), "who is there is not forgotten");
+    book.change("b", Change::Leave(Online), 1_000);
+    book.announced(1_000 + GRACE);
+    assert_eq!(book.0.all(&id("o"), 9_999).len(), 2);
+}

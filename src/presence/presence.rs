@@ -1,0 +1,123 @@
+//! The service: sessions attend, and what the book decides is announced.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::announce;
+use super::book::{Book, Change, Whom};
+use super::status::Status;
+use crate::auth::Identity;
+use crate::config::Config;
+use crate::delivery::Directory;
+use crate::hub::Hub;
+use crate::wire::now_ms;
+
+/// Users who are gone and remembered, of all organizations together.
+const REMEMBERED: usize = 10_000;
+
+/// Who is there on one server.
+#[derive(Debug)]
+pub struct Presence {
+    enabled: bool,
+    pub(super) hub: Arc<Hub>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stopping: CancellationToken,
+    /// How long a session can be taken up again.
+    pub(super) recoverable_ms: i64,
+    book: Mutex<Book>,
+    /// Somebody has to be announced sooner than the task expects.
+    pub(super) sooner: Notify,
+    /// The same moment on both clocks: the monotonic one goes on where the other jumps.
+    started: (Instant, i64),
+}
+
+impl Presence {
+    /// Nobody is there yet; changes are announced until `stopping` is cancelled.
+    pub fn start(
+        config: &Config,
+        hub: Arc<Hub>,
+        directory: Arc<Directory>,
+        tasks: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Arc<Self> {
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let presence = Arc::new(Self {
+            enabled: config.presence.enabled,
+            hub,
+            directory,
+            tasks: tasks.clone(),
+            stopping: stopping.child_token(),
+            recoverable_ms: ms(config.recovery.max_disconnection_ms),
+            book: Mutex::new(Book::new(ms(config.presence.grace_ms), REMEMBERED)),
+            sooner: Notify::new(),
+            started: (Instant::now(), now_ms()),
+        });
+        if presence.enabled {
+            tasks.spawn(announce::run(presence.clone()));
+        }
+        presence
+    }
+
+    /// Whether anybody asks who is there.
+    pub fn is_on(&self) -> bool {
+        self.enabled
+    }
+
+    /// From here on nothing is announced: those whom a stopping server loses are not gone.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// A socket of a user is there, until what this returns is dropped; none if it does not count.
+    pub fn attend(self: &Arc<Self>, identity: &Identity, status: Status) -> Option<Attendance> {
+        if !self.enabled || identity.anonymous {
+            return None;
+        }
+        let whom = (identity.organization.clone(), identity.user.clone());
+        self.change(&whom, Change::Enter(status));
+        Some(Attendance { presence: self.clone(), whom, status })
+    }
+
+    fn change(&self, whom: &Whom, change: Change) {
+        if self.lock().change(whom, change, self.now()) {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Milliseconds since the epoch, as far as the server knows.
+    pub(super) fn now(&self) -> i64 {
+        let elapsed = i64::try_from(self.started.0.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.started.1.saturating_add(elapsed)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that counts for its user; dropping it is leaving.
+#[derive(Debug)]
+pub struct Attendance {
+    presence: Arc<Presence>,
+    whom: Whom,
+    status: Status,
+}
+
+impl Attendance {
+    /// The socket has another status.
+    pub fn set(&mut self, status: Status) {
+        let before = std::mem::replace(&mut self.status, status);
+        self.presence.change(&self.whom, Change::Switch(before, status));
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.presence.change(&self.whom, Change::Leave(self.status));
+    }
+}
