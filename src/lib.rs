@@ -3,8 +3,8 @@
 //!
 //! # Layout
 //!
-//! Arrows point down: `server -> doors -> session -> hub -> delivery ->
-//! connection`, over services that answer and a vocabulary that does no I/O.
+//! Arrows point down: `server -> doors -> session -> presence -> hub ->
+//! delivery -> connection`, over services that answer and a vocabulary that does no I/O.
 //! `ARCHITECTURE.md` walks through it; `tests/layering.rs` holds it.
 
 pub mod server;

@@ -121,3 +121,62 @@ impl Drop for Attendance {
         self.presence.change(&self.whom, Change::Leave(self.status));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::auth::Claims;
+    use crate::config::LogStore;
+    use crate::connection::{Plane, Settings};
+    use crate::events::Catalogue;
+    use crate::log::Log;
+    use crate::rooms::Id;
+    use crate::stats::Counters;
+
+    fn presence(config: &mut Config, tasks: &TaskTracker, stopping: &CancellationToken) -> Arc<Presence> {
+        config.log.store = LogStore::Memory;
+        let catalogue = Arc::new(Catalogue::new(&[]));
+        let directory = Arc::new(Directory::new(catalogue.clone(), None, Vec::new()));
+        let counters = Arc::new(Counters::default());
+        let settings = Settings {
+            soft_limit_bytes: 1,
+            hard_limit_bytes: 1,
+            write_stall_timeout: Duration::from_secs(1),
+            max_message_bytes: 1,
+            max_frame_bytes: 1,
+            compress_from_bytes: None,
+            packets_per_second: 1,
+        };
+        let plane = Plane::start(settings, counters.clone(), tasks, stopping.clone());
+        let log = Log::open(&config.log, &catalogue).expect("a log in memory");
+        let hub = Hub::start(catalogue, log, directory.clone(), plane, counters, config, tasks, stopping);
+        Presence::start(config, hub.expect("a hub"), directory, tasks, stopping)
+    }
+
+    #[tokio::test]
+    async fn who_is_not_known_does_not_count() {
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let presence = presence(&mut Config::default(), &tasks, &stopping);
+        let id = |text: &str| Id::parse(text).expect("an id");
+        let known = Identity {
+            user: id("known"),
+            organization: id("o"),
+            session_id: None,
+            claims: Claims::new(Vec::new()),
+            channels: None,
+            anonymous: false,
+        };
+        let visitor = Identity { user: id("visitor"), anonymous: true, ..known.clone() };
+        let attendances = [presence.attend(&known, Status::Busy), presence.attend(&visitor, Status::Busy)];
+        assert!(attendances[0].is_some() && attendances[1].is_none());
+        let all = presence.lock().all(&id("o"), presence.now());
+        assert_eq!(all.iter().map(|shown| (shown.user.as_str(), shown.sockets)).collect::<Vec<_>>(), [("known", 1)]);
+        drop(attendances);
+        assert_eq!(presence.lock().all(&id("o"), presence.now())[0].sockets, 0);
+        stopping.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
+}
