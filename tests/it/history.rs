@@ -31,7 +31,7 @@ async fn publish_all(server: &TestServer) {
         json!({ "organization_id": "org-1", "queue_name": "other" }),
         json!({ "organization_id": "org-2", "queue_name": "q" }),
     ];
-    for event in ["kpi:update", "backlog:update", "alert:triggered", "system:notification", "presence:update"] {
+    for event in ["kpi:update", "backlog:update", "alert:triggered", "system:notification"] {
         for scope in &scopes {
             server.broadcast(event, json!({ "a": 1 }), scope.clone()).await;
         }
@@ -57,7 +57,6 @@ async fn it_is_what_a_subscriber_received() {
             json!({ "channels": ["kpi"], "queue_name": "q" }),
             json!({ "channels": ["alerts"], "department_id": "d" }),
             json!({ "channels": ["all"], "department_id": "d", "queue_name": "q" }),
-            json!({ "channels": ["presence"] }),
         ] {
             let options = crate::kit::ConnectOptions { forms: Some(Forms::Envelope), ..Default::default() };
             let mut client = server.connect_with(options).await.authenticate("org-1").await.without_implicit().await;
