@@ -23,6 +23,7 @@ pub mod log;
 pub mod auth;
 pub mod backend;
 pub mod limits;
+pub mod register;
 pub mod stats;
 
 pub mod config;
