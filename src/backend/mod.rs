@@ -1,5 +1,8 @@
 //! Calls to the services behind the dashboards.
 
+mod breaker;
+mod service;
 mod signed;
 
-pub use signed::{Backend, CallError};
+pub use service::{AskError, Service, ServiceSettings};
+pub use signed::{Answer, Backend, CallError};

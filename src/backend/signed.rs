@@ -24,12 +24,28 @@ pub enum CallError {
     /// It answered with something else than success.
     #[error("the service answered with status {0}")]
     Refused(u16),
+    /// Its answer is too large to be read.
+    #[error("the service answered with more than {MAX_ANSWER} bytes")]
+    TooLarge,
+}
+
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 1_048_576;
+
+/// What a service answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 /// Calls the services of one operator.
 #[derive(Debug, Clone)]
 pub struct Backend {
     client: reqwest::Client,
+    timeout: Duration,
 }
 
 impl Backend {
@@ -39,13 +55,18 @@ impl Backend {
     /// If the certificates of the system cannot be used.
     pub fn new(timeout: Duration) -> Result<Self, CallError> {
         let client = reqwest::Client::builder()
-            .timeout(timeout)
             .user_agent(concat!("tiercast/", env!("CARGO_PKG_VERSION")))
             // What is signed is meant for the address that was configured.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(CallError::Client)?;
-        Ok(Self { client })
+        Ok(Self { client, timeout })
+    }
+
+    /// The same caller, over the same connections, whose calls may take so long.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { client: self.client.clone(), timeout }
     }
 
     /// Sends JSON, signed unless the secret is empty.
@@ -53,16 +74,41 @@ impl Backend {
     /// # Errors
     /// If there is no answer with a 2xx status in time.
     pub async fn post(&self, url: &str, secret: &str, body: String) -> Result<(), CallError> {
-        let mut request = self.client.post(url).header("content-type", "application/json");
+        let answer = self.send(url, secret, body).await?;
+        if answer.status().is_success() { Ok(()) } else { Err(CallError::Refused(answer.status().as_u16())) }
+    }
+
+    /// The same, and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// If there is no whole answer in time, or it is too large.
+    pub async fn ask(&self, url: &str, secret: &str, body: String) -> Result<Answer, CallError> {
+        let mut answer = self.send(url, secret, body).await?;
+        let (status, mut body) = (answer.status().as_u16(), Vec::new());
+        while let Some(chunk) = answer.chunk().await.map_err(unanswered)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(CallError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body })
+    }
+
+    async fn send(&self, url: &str, secret: &str, body: String) -> Result<reqwest::Response, CallError> {
+        let mut request = self.client.post(url).timeout(self.timeout).header("content-type", "application/json");
         if !secret.is_empty() {
             let timestamp = now_ms() / 1_000;
             request = request
                 .header("x-tiercast-timestamp", timestamp)
                 .header("x-tiercast-signature", signature(secret, timestamp, &body));
         }
-        let answer = request.body(body).send().await.map_err(|error| CallError::Unreachable(error.without_url()))?;
-        if answer.status().is_success() { Ok(()) } else { Err(CallError::Refused(answer.status().as_u16())) }
+        request.body(body).send().await.map_err(unanswered)
     }
+}
+
+/// The address of a service may hold a password.
+fn unanswered(error: reqwest::Error) -> CallError {
+    CallError::Unreachable(error.without_url())
 }
 
 fn signature(secret: &str, timestamp: i64, body: &str) -> String {

@@ -79,6 +79,10 @@ fn configuration(args: &Args) -> Result<Config, Failure> {
     // Beside the file that names it, wherever the server is started from.
     if let Some(folder) = args.file.path().parent() {
         config.log.path = folder.join(&config.log.path).to_string_lossy().into_owned();
+        let members = &mut config.doors.gym.members_file;
+        if !members.is_empty() {
+            *members = folder.join(&*members).to_string_lossy().into_owned();
+        }
     }
     Ok(config)
 }

@@ -510,6 +510,11 @@ pub struct GymDoor {
     pub identity: DoorIdentity,
     /// How long events are collected into one frame; 0 is not at all. Defaults to 100.
     pub batch_ms: u64,
+    /// File with a JSON list of the members; one that is not absolute is beside the configuration file. None if it is
+    /// empty, as it is by default.
+    pub members_file: String,
+    /// What becomes of a check-in of somebody who is not in that file. Defaults to `accept`.
+    pub unknown_members: UnknownMembers,
     /// Browser origins that may come in beside those of `server.cors_origins`.
     pub origins: Vec<String>,
 }
@@ -521,6 +526,8 @@ impl Default for GymDoor {
             organization: String::new(),
             identity: DoorIdentity::Token,
             batch_ms: 100,
+            members_file: String::new(),
+            unknown_members: UnknownMembers::Accept,
             origins: Vec::new(),
         }
     }
@@ -634,6 +641,79 @@ pub struct GenericDoor {
 
 fn by_token() -> DoorIdentity {
     DoorIdentity::Token
+}
+
+/// What becomes of a check-in of somebody whom nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownMembers {
+    /// The member is taken, and named by the id.
+    #[default]
+    Accept,
+    /// It is refused.
+    Refuse,
+}
+
+/// `[[client_events]]`: what happens with an event that clients send.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientEvent {
+    /// Name of the event.
+    pub event: String,
+    /// What happens with it.
+    pub action: ClientAction,
+    /// To whom it is relayed.
+    #[serde(default)]
+    pub to: Option<RelayTo>,
+    /// Name under which it is relayed. Defaults to its own.
+    #[serde(default, rename = "as")]
+    pub published_as: Option<String>,
+    /// URL that it is forwarded to, by POST.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Secret that such a POST is signed with. Defaults to none.
+    #[serde(default)]
+    pub secret: Option<String>,
+    /// How long such a POST may take. Defaults to 5,000.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// Such POSTs that may be under way at once. Defaults to 64.
+    #[serde(default)]
+    pub max_concurrent: Option<usize>,
+    /// How long nothing is forwarded after five failures in a row. Defaults to 10,000.
+    #[serde(default)]
+    pub retry_ms: Option<u64>,
+}
+
+impl ClientEvent {
+    /// The name under which it is relayed.
+    pub fn published_as(&self) -> &str {
+        self.published_as.as_deref().unwrap_or(&self.event)
+    }
+}
+
+/// What happens with an event that a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAction {
+    /// It is published.
+    Relay,
+    /// A service of the operator's is asked, and answers.
+    Forward,
+    /// Nothing.
+    Drop,
+}
+
+/// To whom an event of a client is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayTo {
+    /// Everybody of the sender's organization.
+    Organization,
+    /// The user whom the payload names.
+    User,
+    /// The room that the payload names, which the sender is in.
+    Room,
 }
 
 /// How clients of a plain door say who they are.

@@ -11,10 +11,10 @@ mod problem;
 mod validate;
 
 pub use keys::{
-    Api, ApiKey, ApierDoor, Auth, AuthMode, Client, Compression, CustomEvent, DemoDoor, DexterDoor, DoorIdentity,
-    Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat, Implicit, IntradayDoor, Limits,
-    Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Presence, Recovery, Right, Server, Subscriptions,
-    WorkMatrixDoor,
+    Api, ApiKey, ApierDoor, Auth, AuthMode, Client, ClientAction, ClientEvent, Compression, CustomEvent, DemoDoor,
+    DexterDoor, DoorIdentity, Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat,
+    Implicit, IntradayDoor, Limits, Log, LogStore, Logging, LoggingFormat, Offline, Outbox, Presence, Recovery,
+    RelayTo, Right, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
 };
 pub use load::{Source, load};
 pub use problem::Problem;
@@ -55,6 +55,8 @@ pub struct Config {
     pub log: Log,
     /// The doors beside Socket.IO.
     pub doors: Doors,
+    /// What happens with events that clients send.
+    pub client_events: Vec<ClientEvent>,
     /// The HTTP API.
     pub api: Api,
     /// Log lines.

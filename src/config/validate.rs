@@ -3,6 +3,7 @@
 //! Looks only at a finished [`Config`]; where a key was set is for `load` to
 //! know. The ranges of numbers are in `ranges.rs`.
 
+mod client_events;
 mod doors;
 mod ranges;
 
@@ -39,6 +40,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     check_freshness(config, &mut found);
     check_demo(config, &mut found);
     doors::check(config, &mut found);
+    client_events::check(config, &mut found);
     check_outbox(config, &mut found);
     check_ack_timeouts(config, &mut found);
     check_api_keys(config, &mut found);
@@ -263,6 +265,15 @@ fn check_freshness(config: &Config, found: &mut Findings) {
 }
 
 fn check_event_name(name: &str, built_in: &Catalogue) -> Result<(), String> {
+    check_own_name(name)?;
+    if built_in.event(name).is_some() {
+        return Err(format!("{name:?} is a built-in event"));
+    }
+    Ok(())
+}
+
+/// A name that an event may have and that means nothing else.
+fn check_own_name(name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.-".contains(&byte);
     if !(1..=64).contains(&name.len()) || !name.bytes().all(is_plain) {
         let expected = "expected 1 to 64 letters, digits, \":\", \"_\", \".\" and \"-\", such as \"order:shipped\"";
@@ -270,9 +281,6 @@ fn check_event_name(name: &str, built_in: &Catalogue) -> Result<(), String> {
     }
     if RESERVED_EVENTS.contains(&name) {
         return Err(format!("{name:?} is a name that Socket.IO or this server uses itself"));
-    }
-    if built_in.event(name).is_some() {
-        return Err(format!("{name:?} is a built-in event"));
     }
     Ok(())
 }

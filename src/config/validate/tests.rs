@@ -1,7 +1,7 @@
 //! What a configuration may not say.
 
 use super::*;
-use crate::config::{CustomEvent, Right};
+use crate::config::{ClientAction, ClientEvent, CustomEvent, RelayTo, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -131,6 +131,66 @@ fn freshness_is_of_a_known_channel_each_at_most_once() {
         });
         assert_eq!(told, vec!["events.freshness[0].expected_interval_ms"; problems], "{interval}");
     }
+}
+
+fn relay(name: &str) -> ClientEvent {
+    ClientEvent {
+        event: name.to_owned(),
+        action: ClientAction::Relay,
+        to: Some(RelayTo::Organization),
+        published_as: Some("notification".to_owned()),
+        url: None,
+        secret: None,
+        timeout_ms: None,
+        max_concurrent: None,
+        retry_ms: None,
+    }
+}
+
+fn forward(name: &str, url: &str) -> ClientEvent {
+    let url = Some(url.to_owned());
+    ClientEvent { action: ClientAction::Forward, to: None, published_as: None, url, ..relay(name) }
+}
+
+#[test]
+fn rules_for_events_of_clients_have_a_name_of_their_own() {
+    let told = |names: &[&str]| keys(|config| config.client_events = names.iter().map(|name| relay(name)).collect());
+    assert!(told(&["check_in", "typing", "kpi:update"]).is_empty());
+    for name in ["", "a b", "authenticate", "client:subscribe", "message", "ack", "presence", "check_in"] {
+        assert_eq!(told(&["check_in", name]), ["client_events[1].event"], "{name}");
+    }
+}
+
+#[test]
+fn what_is_relayed_is_an_event_that_is_known() {
+    let told = |rule: ClientEvent| {
+        keys(|config| {
+            config.events.custom = vec![event("order:new", "orders")];
+            config.client_events = vec![rule];
+        })
+    };
+    let under = |name: Option<&str>| ClientEvent { published_as: name.map(Into::into), ..relay("typing") };
+    assert!(told(under(Some("order:new"))).is_empty());
+    assert!(told(ClientEvent { event: "order:new".into(), ..under(None) }).is_empty());
+    assert_eq!(told(under(Some("order:old"))), ["client_events[0].as"]);
+    assert_eq!(told(under(None)), ["client_events[0].event"]);
+}
+
+#[test]
+fn an_action_has_its_own_keys_and_no_others() {
+    let told = |rule: ClientEvent| keys(|config| config.client_events = vec![rule]);
+    assert!(told(forward("a", "http://localhost/a")).is_empty());
+    assert_eq!(told(forward("a", "")), ["client_events[0].action"]);
+    assert_eq!(told(forward("a", "localhost")), ["client_events[0].url"]);
+    assert_eq!(told(ClientEvent { to: None, ..relay("a") }), ["client_events[0].action"]);
+    let mixed = ClientEvent { timeout_ms: Some(1), secret: Some("s".into()), ..relay("a") };
+    assert_eq!(told(mixed), ["client_events[0].secret", "client_events[0].timeout_ms"]);
+    let dropped = ClientEvent { action: ClientAction::Drop, ..relay("a") };
+    assert_eq!(told(dropped), ["client_events[0].to", "client_events[0].as"]);
+    let (timeout_ms, max_concurrent, retry_ms) = (Some(0), Some(0), Some(0));
+    let zero = ClientEvent { timeout_ms, max_concurrent, retry_ms, ..forward("a", "http://localhost/a") };
+    let keys = ["client_events[0].timeout_ms", "client_events[0].max_concurrent", "client_events[0].retry_ms"];
+    assert_eq!(told(zero), keys);
 }
 
 #[test]
