@@ -14,7 +14,7 @@ use crate::backend::{Backend, CallError};
 use crate::config;
 use crate::events::Priority;
 use crate::log::{Draft, Entry};
-use crate::rooms::{Id, Scope, ScopeFields};
+use crate::rooms::ScopeFields;
 use crate::wire::{iso, now_iso};
 
 /// What is published.
@@ -90,7 +90,7 @@ impl Hub {
     async fn publish_escalation(self: &Arc<Self>, entry: &Entry, body: &Value) -> bool {
         let Some(scope) = entry.draft.audience.scope().filter(|_| self.escalation.config.publish) else { return true };
         let Ok(payload) = to_raw_value(body) else { return true };
-        let target = Target { scope: fields(scope), ..Target::default() };
+        let target = Target { scope: scope.into(), ..Target::default() };
         let priority = Some(Priority::Urgent);
         let publication = Publication { target, priority, ..Publication::new(EVENT, payload, ScopeFields::default()) };
         match self.draft(publication) {
@@ -143,14 +143,5 @@ impl Hub {
         });
         body.insert("escalation".to_owned(), escalation);
         body.into()
-    }
-}
-
-fn fields(scope: &Scope) -> ScopeFields {
-    let text = |id: &Option<Id>| id.as_ref().map(|id| id.as_str().to_owned());
-    ScopeFields {
-        organization_id: Some(scope.organization.as_str().to_owned()),
-        department_id: text(&scope.department),
-        queue_name: text(&scope.queue),
     }
 }

@@ -10,6 +10,7 @@ mod ended;
 mod escalation;
 mod freshness;
 mod history;
+mod latest;
 mod messages;
 mod notes;
 mod offline;

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::acks::concerns_users;
 use super::escalation::{Done, Escalation};
 use super::freshness::{self, Freshness};
+use super::latest::Latest;
 use super::notes::Notes;
 use super::offline::Offline;
 use super::publication::Publication;
@@ -72,6 +73,7 @@ pub struct Hub {
     pub(super) counters: Arc<Counters>,
     pub(super) logging: Logging,
     pub(super) freshness: Freshness,
+    pub(super) latest: Latest,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
     next_ack_id: AtomicU64,
@@ -118,6 +120,7 @@ impl Hub {
             commands,
             delivered,
             freshness,
+            latest: Latest::default(),
             catalogue,
             receipts: Receipts::default(),
             offline: Offline::new(&config.offline, log.shards()),
@@ -171,6 +174,7 @@ impl Hub {
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
         let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
         self.freshness.heard(&appended.entries[0].draft);
+        self.latest.hear(&appended.entries[0].draft);
         let position = appended.entries[0].position.clone();
         if let Some(receipt) = receipt.filter(|_| escalates) {
             self.watch(receipt, appended.entries[0].clone(), Done::default());

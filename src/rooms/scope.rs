@@ -58,6 +58,17 @@ impl ScopeFields {
     }
 }
 
+impl From<&Scope> for ScopeFields {
+    fn from(scope: &Scope) -> Self {
+        let text = |id: &Option<Id>| id.as_ref().map(|id| id.as_str().to_owned());
+        Self {
+            organization_id: Some(scope.organization.as_str().to_owned()),
+            department_id: text(&scope.department),
+            queue_name: text(&scope.queue),
+        }
+    }
+}
+
 impl Scope {
     /// The whole of an organization.
     pub fn organization(organization: Id) -> Self {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept;
-use crate::config::Config;
+use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::doors::{self, Doors, Engine, PlainDoor};
@@ -21,13 +22,15 @@ use crate::hub::Hub;
 use crate::limits::OrganizationSeats;
 use crate::log::Log;
 use crate::presence::Presence;
-use crate::session::{Services, Sessions};
+use crate::register::{self, Register};
+use crate::session::{ClientEvents, Services, Sessions};
 use crate::stats::Counters;
 
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     pub(super) doors: Arc<Doors>,
+    pub(super) register: Arc<Register>,
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing new is let in any more.
     pub(super) closing: CancellationToken,
@@ -100,6 +103,8 @@ impl Server {
         )
         .map_err(io::Error::other)?;
         let seats = Arc::new(OrganizationSeats::new(config.limits.max_connections_per_org));
+        let register = Arc::new(Register::open(register(&config)).map_err(io::Error::other)?);
+        tasks.spawn(register.clone().keep(tasks.clone(), stopping.clone()));
         let services = Services {
             config: config.clone(),
             hub: hub.clone(),
@@ -107,6 +112,8 @@ impl Server {
             presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping),
             seats: seats.clone(),
             counters: counters.clone(),
+            client_events: Arc::new(ClientEvents::new(&config.client_events).map_err(io::Error::other)?),
+            register: register.clone(),
             tasks: tasks.clone(),
         };
         let sessions = Sessions::start(services, &stopping);
@@ -138,7 +145,7 @@ impl Server {
             tasks.spawn(accept::run(listener, router, config.clone(), tasks.clone(), closing.clone()));
         }
         tasks.spawn(accept::run(listener, doors::router(&doors), config, tasks.clone(), closing.clone()));
-        Ok(Self { doors, tasks, closing, stopping, plain_addresses })
+        Ok(Self { doors, register, tasks, closing, stopping, plain_addresses })
     }
 
     /// Address the server listens on.
@@ -194,6 +201,16 @@ fn catalogue(config: &Config) -> Catalogue {
         })
         .collect();
     Catalogue::new(&declared)
+}
+
+/// AV-Gym's register; it outlives the process where the log does.
+fn register(config: &Config) -> register::Settings {
+    let GymDoor { members_file, unknown_members, .. } = &config.doors.gym;
+    register::Settings {
+        members_file: (!members_file.is_empty()).then(|| members_file.into()),
+        refuses_unknown: *unknown_members == UnknownMembers::Refuse,
+        saved_at: (config.log.store == LogStore::Disk).then(|| Path::new(&config.log.path).join("check-ins.json")),
+    }
 }
 
 /// Smallest message that is compressed; none if nothing is.

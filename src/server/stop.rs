@@ -36,6 +36,7 @@ impl Server {
         if let Some(path) = saved_at(&self.doors.config) {
             self.doors.sessions.save(&path);
         }
+        self.register.save();
         self.doors.hub.close();
     }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::client_events::{self, Handled, Reply, Sent};
 use super::queue::{Incoming, Pushed};
 use super::session::Session;
 use super::subscribe::Answer;
 use super::{ack, authenticate, message, ping, presence, subscribe, unsubscribe};
+use crate::delivery::AnswerTo;
 use crate::wire::WireError;
 
 /// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
@@ -75,7 +77,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     // What an event is answered with leaves in one write.
     let _cork = session.recipient.connection.cork();
     let Some(call) = incoming.call() else { return refuse(session, incoming, &incoming.fault()) };
-    if incoming.attachments().is_some() {
+    if incoming.attachments().is_some() && !client_events::takes_attachments(session, &call.name) {
         return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
     }
     let mut listens = None;
@@ -97,10 +99,22 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
         }
         "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
         "client:ping" => ping::handle(session, call.argument, incoming.answer_to.is_some()),
-        "message" => message::handle(session, call.argument),
+        "message" => match message::handle(session, call.argument, incoming.answer_to.as_ref()) {
+            Ok(message::Answer::Now(answer)) => Ok(answer),
+            Ok(message::Answer::Later) => return,
+            Err(error) => Err(error),
+        },
         "presence" => presence::handle(session, call.argument),
         "ack" => ack::handle(session, call.argument),
-        _ => unknown(session, &call.name),
+        name => {
+            let sent = Sent { name, argument: call.argument, attachments: incoming.attachments() };
+            match client_events::handle(session, sent, || Reply::new(session, incoming.answer_to.as_ref())) {
+                Ok(Handled::Unknown) => unknown(session, name),
+                Ok(Handled::Done) => Ok(None),
+                Ok(Handled::Later) => return,
+                Err(error) => Err(error),
+            }
+        }
     };
     match (result, &incoming.answer_to) {
         (Ok(Some(answer)), Some(answer_to)) => {
@@ -126,16 +140,28 @@ fn unknown(session: &Session, name: &str) -> Result<Option<Json>, WireError> {
 
 /// Tells the client why: in the failing ack, if it waits for one, and as the event `error`.
 fn refuse(session: &Session, incoming: &Incoming, error: &WireError) {
+    tell(session, incoming.answer_to.as_ref(), error, &failure(session, incoming, error));
+}
+
+/// The same, of an event that has waited for somebody to decide.
+pub(super) fn refuse_later(session: &Session, answer_to: Option<&AnswerTo>, error: &WireError) {
+    tell(session, answer_to, error, &plain_failure(error));
+}
+
+fn tell(session: &Session, answer_to: Option<&AnswerTo>, error: &WireError, failure: &Json) {
     if let Some(sessions) = session.sessions() {
         sessions.services.counters.error(&error.to_string());
     }
-    let answer_to = incoming.answer_to.as_ref();
-    session.recipient.refuse_event(answer_to, error, &failure(session, incoming, error));
+    session.recipient.refuse_event(answer_to, error, failure);
+}
+
+fn plain_failure(error: &WireError) -> Json {
+    json!({ "success": false, "code": error.code(), "message": error.to_string() })
 }
 
 /// The failing ack: of `subscribe` and `authenticate` with the fields their clients read.
 fn failure(session: &Session, incoming: &Incoming, error: &WireError) -> Json {
-    let mut failure = json!({ "success": false, "code": error.code(), "message": error.to_string() });
+    let mut failure = plain_failure(error);
     if incoming.is_named(&["authenticate"]) {
         failure["socket_id"] = json!(session.recipient.id);
     }

@@ -8,6 +8,7 @@
 mod ack;
 mod admit;
 mod authenticate;
+mod client_events;
 mod deadlines;
 mod event;
 mod listing;
@@ -25,5 +26,6 @@ mod subscribe;
 mod unsubscribe;
 
 pub use admit::Reception;
+pub use client_events::ClientEvents;
 pub use listing::ConnectionView;
 pub use sessions::{Services, Sessions, saved_at};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admit::Reception;
+use super::client_events::ClientEvents;
 use super::deadlines::Deadlines;
 use super::event;
 use super::namespaces::Namespaces;
@@ -25,6 +26,7 @@ use crate::dialects::Request;
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, Rate};
 use crate::presence::Presence;
+use crate::register::Register;
 use crate::rooms::NAMESPACE_PATTERNS;
 use crate::stats::Counters;
 use crate::wire::{PublicId, WireError};
@@ -47,6 +49,10 @@ pub struct Services {
     pub seats: Arc<OrganizationSeats>,
     /// What operators read.
     pub counters: Arc<Counters>,
+    /// What happens with events of clients.
+    pub client_events: Arc<ClientEvents>,
+    /// AV-Gym's register.
+    pub register: Arc<Register>,
     /// Every task of the server.
     pub tasks: TaskTracker,
 }

@@ -90,6 +90,9 @@ pub enum WireError {
     /// An event that needs an identity came without one.
     #[error("{0:?} needs an authenticated socket; send `authenticate` first")]
     NotAuthenticated(String),
+    /// A visitor whom nobody knows tried to send something.
+    #[error("{0:?} is not for anonymous sockets; say who you are")]
+    Anonymous(String),
     /// The scope belongs to another organization, or lies outside the claims.
     #[error("this socket may not use {0}")]
     OutsideClaims(String),
@@ -113,6 +116,15 @@ pub enum WireError {
         /// What is wrong with it.
         why: String,
     },
+    /// What the event asks for is declined, in the words of who decides.
+    #[error("{0}")]
+    Declined(String),
+    /// The service that decides about an event has not answered.
+    #[error("{0:?} was not taken: its service does not answer; try again later")]
+    ServiceDown(String),
+    /// The service that decides about an event is asked too much.
+    #[error("{0:?} was not taken: too many are waiting for an answer; try again later")]
+    ServiceBusy(String),
     /// Binary data where JSON is expected.
     #[error("{0:?} carries binary data; send JSON")]
     Binary(String),
@@ -174,6 +186,11 @@ impl WireError {
         Self::Malformed { what: what.into(), why: why.to_string().chars().take(MAX_REASON).collect() }
     }
 
+    /// A refusal in somebody else's words.
+    pub fn declined(why: &str) -> Self {
+        Self::Declined(why.chars().take(MAX_REASON).collect())
+    }
+
     /// The contract's code for this refusal.
     pub fn code(&self) -> Code {
         match self {
@@ -184,12 +201,13 @@ impl WireError {
             | Self::NoTokens
             | Self::NamespaceNeedsCredentials(_)
             | Self::AuthenticationTimeout(_) => Code::AuthFailed,
-            Self::NotAuthenticated(_) | Self::OutsideClaims(_) => Code::Unauthorized,
+            Self::NotAuthenticated(_) | Self::Anonymous(_) | Self::OutsideClaims(_) => Code::Unauthorized,
             Self::UnknownChannel(_)
             | Self::UnknownEvent(_)
             | Self::UnknownNamespace(_)
             | Self::Frame(_)
             | Self::Malformed { .. }
+            | Self::Declined(_)
             | Self::Binary(_)
             | Self::NoTarget => Code::InvalidMessage,
             Self::TooLarge { .. } => Code::MessageTooLarge,
@@ -198,7 +216,9 @@ impl WireError {
             Self::NotSubscribed(_) => Code::RoomNotFound,
             Self::RoomFull { .. } => Code::RoomFull,
             Self::ServerFull(_) | Self::OrganizationFull(_) | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
-            Self::Stopping | Self::NotStored | Self::Internal => Code::InternalError,
+            Self::ServiceDown(_) | Self::ServiceBusy(_) | Self::Stopping | Self::NotStored | Self::Internal => {
+                Code::InternalError
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::events::{Catalogue, ChannelMask};
 use crate::hub::publication::{Publication, Target};
 use crate::hub::publish::Hub;
 use crate::log::{Audience, Draft, Log};
-use crate::rooms::{Id, ScopeFields, scope_room};
+use crate::rooms::{ScopeFields, scope_room};
 use crate::wire::{WireError, now_ms};
 
 /// Changes that are announced at a time.
@@ -167,14 +167,8 @@ async fn announce(hub: &Arc<Hub>, changes: &[Change]) {
 async fn publish(hub: &Arc<Hub>, change: &Change) -> Result<(), WireError> {
     let Change { pair, stale, age_ms } = change;
     let channel = &hub.freshness.channels[pair.channel].name;
-    let id = |id: &Id| id.to_string();
-    let scope = ScopeFields {
-        organization_id: Some(id(&pair.scope.organization)),
-        department_id: pair.scope.department.as_ref().map(id),
-        queue_name: pair.scope.queue.as_ref().map(id),
-    };
     let payload = notice::payload(*stale, channel, &pair.scope, *age_ms);
-    let target = Target { scope, channels: vec![channel.clone()], ..Target::default() };
+    let target = Target { scope: (&pair.scope).into(), channels: vec![channel.clone()], ..Target::default() };
     let publication = Publication { target, ..Publication::new(notice::EVENT, payload, ScopeFields::default()) };
     hub.publish(hub.draft(publication)?).await?;
     tracing::info!(channel, scope = scope_room(&pair.scope), age_ms, "{}", if *stale { "stale" } else { "live again" });

@@ -1,0 +1,76 @@
+//! The rules of the configuration, ready to be followed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::backend::{Backend, CallError, Service, ServiceSettings};
+use crate::config::{ClientAction, ClientEvent, RelayTo};
+
+const TIMEOUT_MS: u64 = 5_000;
+const MAX_CONCURRENT: usize = 64;
+const RETRY_MS: u64 = 10_000;
+
+/// What happens with events of clients.
+#[derive(Debug)]
+pub struct ClientEvents {
+    rules: HashMap<String, Rule>,
+    /// Held by who changes the gym's register until the change is published, so that clients hear of the changes in
+    /// their order.
+    pub(super) changes: Mutex<()>,
+}
+
+/// What happens with one of them.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// It is published.
+    Relay {
+        /// To whom.
+        to: RelayTo,
+        /// Under this name.
+        name: String,
+    },
+    /// A service is asked.
+    Forward(Arc<Service>),
+    /// Nothing.
+    Drop,
+}
+
+impl ClientEvents {
+    /// The rules of a configuration that was checked.
+    ///
+    /// # Errors
+    /// If there are services to ask, and none can be.
+    pub fn new(rules: &[ClientEvent]) -> Result<Self, CallError> {
+        let asks = rules.iter().any(|rule| rule.action == ClientAction::Forward);
+        // One pool of connections for all of them.
+        let backend = asks.then(|| Backend::new(Duration::from_millis(TIMEOUT_MS))).transpose()?;
+        let rules = rules.iter().filter_map(|rule| Some((rule.event.clone(), Rule::of(rule, backend.as_ref())?)));
+        Ok(Self { rules: rules.collect(), changes: Mutex::default() })
+    }
+
+    pub(super) fn rule(&self, name: &str) -> Option<&Rule> {
+        self.rules.get(name)
+    }
+}
+
+impl Rule {
+    fn of(rule: &ClientEvent, backend: Option<&Backend>) -> Option<Self> {
+        Some(match rule.action {
+            ClientAction::Relay => Self::Relay { to: rule.to?, name: rule.published_as().to_owned() },
+            ClientAction::Forward => {
+                let settings = ServiceSettings {
+                    url: rule.url.clone()?,
+                    secret: rule.secret.clone().unwrap_or_default(),
+                    timeout: Duration::from_millis(rule.timeout_ms.unwrap_or(TIMEOUT_MS)),
+                    max_concurrent: rule.max_concurrent.unwrap_or(MAX_CONCURRENT),
+                    retry: Duration::from_millis(rule.retry_ms.unwrap_or(RETRY_MS)),
+                };
+                Self::Forward(Arc::new(Service::new(backend?, settings)))
+            }
+            ClientAction::Drop => Self::Drop,
+        })
+    }
+}
