@@ -9,6 +9,7 @@ mod door;
 mod identity;
 mod jwt;
 mod keys;
+mod signatures;
 
 pub use claims::Claims;
 pub use development::{Request, unmet};

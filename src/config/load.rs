@@ -210,12 +210,12 @@ fn unexpected(path: &Path, serdes_words: &str, found: &Value) -> String {
         "a sequence" => "a list".to_owned(),
         other => other.to_owned(),
     };
-    // Whoever mixes up the keys of an API key may have put the key itself there.
-    let is_secret = key.starts_with("api.keys") && matches!(found, Value::String(_));
-    if is_secret {
-        format!("expected {expected}, found a string")
-    } else {
-        format!("expected {expected}, found {found}")
+    // Whoever mixes up the keys of a section that holds a secret may have put the secret itself there.
+    let is_near_secret = key.starts_with("api.keys") || key.starts_with("auth.jwt");
+    match found {
+        Value::String(_) if is_near_secret => format!("expected {expected}, found a string"),
+        Value::Integer(_) if key == "auth.jwt.secret" => format!("expected {expected}, found an integer"),
+        _ => format!("expected {expected}, found {found}"),
     }
 }
 
@@ -458,5 +458,16 @@ colour = "red"
         assert!(told[1].starts_with("config.toml:7: api.keys[1].hash: "), "{told:#?}");
         assert!(told[2].starts_with("config.toml:8: api.keys[1].rights[0]: expected \"publish\" or"), "{told:#?}");
         assert!(!told.concat().contains("tc_secret"), "{told:#?}");
+    }
+
+    #[test]
+    fn a_secret_is_never_repeated() {
+        for jwt in
+            ["secret = 1234567", "secret = \"s1234567\"", "leeway_ms = \"s1234567\"", "algorithms = \"s1234567\""]
+        {
+            let told = problems(file(&format!("[auth.jwt]\n{jwt}\n")));
+            assert_eq!(told.len(), 1, "{jwt}: {told:#?}");
+            assert!(!told.concat().contains("1234567"), "{told:#?}");
+        }
     }
 }

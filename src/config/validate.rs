@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(super) use self::ranges::range;
-use super::{ApiKey, AuthMode, Config, Freshness};
+use super::{ApiKey, AuthMode, Config, Freshness, Jwt};
 use crate::events::Catalogue;
 use crate::rooms::Id;
 
@@ -34,6 +34,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
     check_paths(config, &mut found);
+    check_jwt(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);
     check_origins(config, &mut found);
     check_custom_events(config, &mut found);
@@ -121,6 +122,30 @@ fn check_paths(config: &Config, found: &mut Findings) {
         } else if !seen.insert(path) {
             found.add(key, format!("{path:?} is there twice"));
         }
+    }
+}
+
+/// A shorter secret can be guessed from one token.
+const MIN_SECRET_BYTES: usize = 32;
+
+fn check_jwt(config: &Config, found: &mut Findings) {
+    let Jwt { algorithms, secret, claims, .. } = &config.auth.jwt;
+    let length = secret.reveal().len();
+    if (1..MIN_SECRET_BYTES).contains(&length) {
+        found.add("auth.jwt.secret", format!("expected at least {MIN_SECRET_BYTES} bytes, found {length}"));
+    }
+    if algorithms.is_empty() {
+        found.add("auth.jwt.algorithms", "expected at least one of HS256, HS384 and HS512");
+    }
+    let names = [
+        ("user_id", &claims.user_id),
+        ("organization_id", &claims.organization_id),
+        ("departments", &claims.departments),
+        ("queues", &claims.queues),
+        ("channels", &claims.channels),
+    ];
+    for (key, _) in names.iter().filter(|(_, name)| name.is_empty()) {
+        found.add(format!("auth.jwt.claims.{key}"), "expected the name of a claim");
     }
 }
 

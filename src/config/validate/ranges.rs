@@ -50,6 +50,7 @@ const RANGES: &[Range] = &[
     between(0, U32, "client.reconnection_attempts", |c| c.client.reconnection_attempts.into()),
     between(0, DAY_MS, "client.reconnection_delay_ms", |c| c.client.reconnection_delay_ms),
     between(1, DAY_MS, "auth.auth_timeout_ms", |c| c.auth.auth_timeout_ms),
+    between(0, HOUR_MS, "auth.jwt.leeway_ms", |c| c.auth.jwt.leeway_ms),
     at_least(1, "limits.max_connections_total", |c| c.limits.max_connections_total as u64),
     at_least(1, "limits.max_connections_per_org", |c| c.limits.max_connections_per_org as u64),
     between(1_024, 64 * MIB, "limits.max_message_size_bytes", |c| c.limits.max_message_size_bytes as u64),

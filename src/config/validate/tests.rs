@@ -201,6 +201,19 @@ fn there_is_room_for_57_channels_of_ones_own() {
 }
 
 #[test]
+fn tokens_need_a_long_secret_an_algorithm_and_names_of_claims() {
+    let with_secret = |length: usize| keys(|config| config.auth.jwt.secret = "x".repeat(length).into());
+    assert_eq!(with_secret(31), ["auth.jwt.secret"]);
+    assert!(with_secret(32).is_empty() && with_secret(0).is_empty());
+    assert_eq!(keys(|config| config.auth.jwt.algorithms.clear()), ["auth.jwt.algorithms"]);
+    assert_eq!(keys(|config| config.auth.jwt.claims.queues.clear()), ["auth.jwt.claims.queues"]);
+    assert_eq!(keys(|config| config.auth.jwt.leeway_ms = 3_600_001), ["auth.jwt.leeway_ms"]);
+    let mut config = Config::default();
+    config.auth.jwt.secret = "thesecret".to_owned().into();
+    assert!(!format!("{:?} {:?}", problems(&config), config).contains("thesecret"));
+}
+
+#[test]
 fn api_keys_have_names_hashes_and_rights() {
     assert!(keys(|config| config.api.keys = vec![api_key("a"), api_key("b")]).is_empty());
     let told = keys(|config| {
