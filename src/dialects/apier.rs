@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{Asked, Dialect, Ending, Request, Visitor};
-use super::frame::{Fields, Writer, grouped, message_of, unknown_type};
+use super::frame::{Fields, Writer, grouped, message_of, pong, unknown_type};
 use crate::wire::message::Envelope;
 use crate::wire::now_iso;
 
@@ -51,15 +51,10 @@ impl Dialect for Apier {
     }
 
     fn answer(&self, asked: &Asked, ack: &Value) -> Vec<String> {
-        if asked.what != "ping" {
-            return vec![Writer::begin("type", "ack").text("action", &asked.what).progress(ack).end()];
+        if asked.what == "ping" {
+            return vec![pong(asked.detail.as_deref(), ack)];
         }
-        let frame = Writer::begin("type", "pong");
-        vec![match (asked.detail.as_deref(), ack["server_time"].as_str()) {
-            (Some(timestamp), _) => frame.raw("timestamp", timestamp).end(),
-            (None, Some(server_time)) => frame.text("timestamp", server_time).end(),
-            (None, None) => frame.text("timestamp", &now_iso()).end(),
-        }]
+        vec![Writer::begin("type", "ack").text("action", &asked.what).progress(ack).end()]
     }
 
     fn refuse(&self, asked: Option<&Asked>, failure: &Value) -> Vec<String> {

@@ -7,9 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{Asked, Dialect, Ending, Request, Visitor};
-use super::frame::{Fields, Unreadable, Writer, grouped, message_of, quoted, unknown_type};
+use super::frame::{Fields, Unreadable, Writer, grouped, message_of, pong, quoted, unknown_type};
 use crate::wire::message::Envelope;
-use crate::wire::now_iso;
 
 /// The dialect of Dexter.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl Dialect for Dexter {
         match &*asked.what {
             "subscribe" => vec![subscription(asked, "subscribed", ack)],
             "unsubscribe" => vec![subscription(asked, "unsubscribed", ack)],
-            "ping" => vec![pong(asked, ack)],
+            "ping" => vec![pong(asked.detail.as_deref(), ack)],
             _ => Vec::new(),
         }
     }
@@ -173,16 +172,6 @@ fn subscription(asked: &Asked, status: &str, ack: &Value) -> String {
     let channel = asked.detail.as_deref().unwrap_or("null");
     let frame = Writer::begin("type", "subscription").raw("channel", channel).text("status", status);
     frame.progress(ack).end()
-}
-
-/// A pong with the client's own time, or the server's if it gave none.
-fn pong(asked: &Asked, ack: &Value) -> String {
-    let frame = Writer::begin("type", "pong");
-    match (asked.detail.as_deref(), ack["server_time"].as_str()) {
-        (Some(timestamp), _) => frame.raw("timestamp", timestamp).end(),
-        (None, Some(server_time)) => frame.text("timestamp", server_time).end(),
-        (None, None) => frame.text("timestamp", &now_iso()).end(),
-    }
 }
 
 /// An error: what it is in short, why, and the channel if it is about one.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::wire::message::Envelope;
+use crate::wire::now_iso;
 
 /// Longest value of a client that an answer repeats, in bytes.
 const MAX_REPEATED: usize = 256;
@@ -118,6 +119,16 @@ pub(super) fn unknown_type(value: Option<&RawValue>) -> String {
 /// The message of a failing ack.
 pub(super) fn message_of(failure: &Value) -> &str {
     failure["message"].as_str().unwrap_or("Internal server error")
+}
+
+/// A pong with the client's own time, or the server's if it gave none.
+pub(super) fn pong(timestamp: Option<&str>, ack: &Value) -> String {
+    let frame = Writer::begin("type", "pong");
+    match (timestamp, ack["server_time"].as_str()) {
+        (Some(timestamp), _) => frame.raw("timestamp", timestamp).end(),
+        (None, Some(server_time)) => frame.text("timestamp", server_time).end(),
+        (None, None) => frame.text("timestamp", &now_iso()).end(),
+    }
 }
 
 /// A frame, or another object, that is being written.

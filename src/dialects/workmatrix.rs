@@ -106,8 +106,8 @@ impl Dialect for WorkMatrix {
 fn auth(fields: &Fields<'_>) -> Result<Request, String> {
     let data = fields.nested("data");
     check_time(data.get("timestamp"))?;
-    let user = fields.get("user_id").or_else(|| data.get("userId")).or_else(|| data.get("user_id"));
-    let user = user.filter(|user| user.get() != "\"\"");
+    let places = [fields.get("user_id"), data.get("userId"), data.get("user_id")];
+    let user = places.into_iter().flatten().find(|user| user.get() != "\"\"");
     let token = fields.get("token").or_else(|| data.get("token"));
     let mut argument = Writer::new();
     if let Some(user) = user {
@@ -190,6 +190,7 @@ mod tests {
             r#"{"type":"auth","user_id":"user123"}"#,
             r#"{"type":"auth","data":{"userId":"user123","timestamp":"2024-01-15T10:30:00.000Z"}}"#,
             r#"{"type":"auth","data":{"user_id":"user123"}}"#,
+            r#"{"type":"auth","user_id":"","data":{"userId":null,"user_id":"user123"}}"#,
         ] {
             let request = one(&WorkMatrix, frame);
             assert_eq!(
