@@ -4,6 +4,7 @@
 //! `X-Tiercast-Signature` is `sha256=` and the HMAC-SHA256 in hexadecimal of the
 //! timestamp, a dot and the body (RFC 2104).
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
@@ -24,6 +25,9 @@ pub enum CallError {
     /// It answered with something else than success.
     #[error("the service answered with status {0}")]
     Refused(u16),
+    /// Nobody is called any more, since the server stops.
+    #[error("the server stops and calls nobody any more")]
+    Closed,
     /// Its answer is too large to be read.
     #[error("the service answered with more than {MAX_ANSWER} bytes")]
     TooLarge,
@@ -44,7 +48,8 @@ pub struct Answer {
 /// Calls the services of one operator.
 #[derive(Debug, Clone)]
 pub struct Backend {
-    client: reqwest::Client,
+    /// None once nobody is to be called any more; shared, so that its connections end then.
+    client: Arc<RwLock<Option<reqwest::Client>>>,
     timeout: Duration,
 }
 
@@ -60,13 +65,18 @@ impl Backend {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(CallError::Client)?;
-        Ok(Self { client, timeout })
+        Ok(Self { client: Arc::new(RwLock::new(Some(client))), timeout })
     }
 
     /// The same caller, over the same connections, whose calls may take so long.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { client: self.client.clone(), timeout }
+    }
+
+    /// Calls nobody any more, and lets go of the connections.
+    pub fn close(&self) {
+        self.client.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Sends JSON, signed unless the secret is empty.
@@ -95,7 +105,8 @@ impl Backend {
     }
 
     async fn send(&self, url: &str, secret: &str, body: String) -> Result<reqwest::Response, CallError> {
-        let mut request = self.client.post(url).timeout(self.timeout).header("content-type", "application/json");
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(CallError::Closed)?;
+        let mut request = client.post(url).timeout(self.timeout).header("content-type", "application/json");
         if !secret.is_empty() {
             let timestamp = now_ms() / 1_000;
             request = request

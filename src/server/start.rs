@@ -112,7 +112,7 @@ impl Server {
             presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping),
             seats: seats.clone(),
             counters: counters.clone(),
-            client_events: Arc::new(ClientEvents::new(&config.client_events).map_err(io::Error::other)?),
+            client_events: ClientEvents::start(&config.client_events, &tasks, &stopping).map_err(io::Error::other)?,
             register: register.clone(),
             tasks: tasks.clone(),
         };

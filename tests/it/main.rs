@@ -15,6 +15,7 @@ mod bad_input;
 mod batch;
 mod bench;
 mod cli;
+mod client_events;
 mod delivery;
 mod escalation;
 mod explain;

@@ -39,7 +39,13 @@ pub(super) fn forward(case: Case, service: Arc<Service>) -> Work {
     });
     let body = body.expect("our own payloads are always JSON");
     Box::pin(async move {
-        match service.ask(body).await {
+        let answer = tokio::select! {
+            answer = service.ask(body) => answer,
+            () = case.sessions.services.client_events.stopping.cancelled() => {
+                return case.reply.refused(&WireError::Stopping);
+            }
+        };
+        match answer {
             Ok(answer) => match ack(&case.name, &answer) {
                 Ok(ack) => case.reply.done(&ack),
                 Err(error) => case.reply.refused(&error),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::backend::{Backend, CallError, Service, ServiceSettings};
 use crate::config::{ClientAction, ClientEvent, RelayTo};
@@ -20,6 +22,7 @@ pub struct ClientEvents {
     /// Held by who changes the gym's register until the change is published, so that clients hear of the changes in
     /// their order.
     pub(super) changes: Mutex<()>,
+    pub(super) stopping: CancellationToken,
 }
 
 /// What happens with one of them.
@@ -39,16 +42,28 @@ pub(super) enum Rule {
 }
 
 impl ClientEvents {
-    /// The rules of a configuration that was checked.
+    /// The rules of a configuration that was checked; no service is asked any more when `stopping` is cancelled.
     ///
     /// # Errors
     /// If there are services to ask, and none can be.
-    pub fn new(rules: &[ClientEvent]) -> Result<Self, CallError> {
+    pub fn start(
+        rules: &[ClientEvent],
+        tasks: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Result<Arc<Self>, CallError> {
         let asks = rules.iter().any(|rule| rule.action == ClientAction::Forward);
         // One pool of connections for all of them.
         let backend = asks.then(|| Backend::new(Duration::from_millis(TIMEOUT_MS))).transpose()?;
         let rules = rules.iter().filter_map(|rule| Some((rule.event.clone(), Rule::of(rule, backend.as_ref())?)));
-        Ok(Self { rules: rules.collect(), changes: Mutex::default() })
+        let events = Self { rules: rules.collect(), changes: Mutex::default(), stopping: stopping.clone() };
+        if let Some(backend) = backend {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                stopping.cancelled().await;
+                backend.close();
+            });
+        }
+        Ok(Arc::new(events))
     }
 
     pub(super) fn rule(&self, name: &str) -> Option<&Rule> {
