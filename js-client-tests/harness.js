@@ -15,6 +15,7 @@ import { io } from 'socket.io-client';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const BINARY = path.resolve(here, process.env.TIERCAST_BIN ?? '../target/debug/tiercast');
+const EXAMPLES = path.resolve(here, '../examples');
 const SHOW_OUTPUT = Boolean(process.env.TIERCAST_OUTPUT);
 
 /** How long anything may take before its test fails, in milliseconds. */
@@ -23,16 +24,19 @@ export const DEADLINE_MS = 10_000;
 /**
  * Starts `serve` with a config file and stops it when the test ends.
  *
- * The server must then exit by itself, with code 0 and without a panic.
+ * The file is made of `config`, or it is that of a folder in `examples`, with a
+ * port and a log of the test's own; `environment` wins over both. The server
+ * must then exit by itself, with code 0 and without a panic.
  */
-export async function startServer(t, { config = {}, args = [] } = {}) {
+export async function startServer(t, { config = {}, example, environment = {}, args = [] } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-js-'));
-  const file = path.join(folder, 'config.toml');
-  await writeFile(file, toToml({ ...config, server: { host: '127.0.0.1', port: 0, ...config.server } }));
+  const file = example ? path.join(EXAMPLES, example, 'config.toml') : path.join(folder, 'config.toml');
+  const own = { TIERCAST__SERVER__PORT: '0', TIERCAST__LOG__PATH: path.join(folder, 'data') };
+  if (!example) await writeFile(file, toToml({ ...config, server: { host: '127.0.0.1', port: 0, ...config.server } }));
 
   const child = spawn(BINARY, ['serve', '--config', file, ...args], {
     cwd: folder,
-    env: cleanEnvironment(),
+    env: { ...cleanEnvironment(), ...(example ? own : {}), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const server = new TestServer(child, folder);
@@ -103,8 +107,13 @@ class TestServer {
   /** Takes charge of a client made elsewhere: it gets an inbox, and is closed before the server stops. */
   adopt(socket) {
     socket.inbox = new Inbox(socket);
-    this.#clients.add(socket);
-    return socket;
+    return this.keep(socket);
+  }
+
+  /** Takes charge of anything that has a `disconnect`. */
+  keep(client) {
+    this.#clients.add(client);
+    return client;
   }
 
   /** A client that is connected and authenticated. */
