@@ -141,12 +141,12 @@ test('messages queued before it opens are sent first, and a channel may be asked
     before: (fresh) => {
       // As the hooks do at mount; the client then asks again for whatever it remembers.
       fresh.subscribe('presence');
-      fresh.updatePresence('online');
+      fresh.updatePresence('busy');
     },
   });
   await subscribed(page, 'presence', 'presence', 'issues', 'alerts');
   assert.deepEqual(page.sent.slice(0, 3).map(({ type }) => type), ['subscribe', 'presence', 'subscribe']);
-  await page.frames.next('presence_update', ({ user_id, status }) => user_id === 'ann' && status === 'online');
+  await page.frames.next('presence_update', ({ user_id, status }) => user_id === 'ann' && status === 'busy');
   await intake(server, '/issues/1/notify', issue('once'));
   await page.frames.next('issue_update');
   assert.deepEqual(page.notices, ['once']);
