@@ -108,7 +108,7 @@ impl Intake for Everyone {
 
     fn acknowledged(&self, _: &Connection, _: &str, _: u64) {}
 
-    fn heard(&self, _: &Connection, _: Result<Request, String>) {}
+    fn heard(&self, _: &Connection, _: Result<Request, WireError>) {}
 }
 
 async fn tell_auth(socket: SocketRef<RoomAdapter>, Data(auth): Data<Json>) {

@@ -66,8 +66,11 @@ impl Door {
     fn by_token(&self, organization: &Id, credentials: &Credentials) -> Result<Option<Identity>, WireError> {
         let anonymous = || self.anonymous_channels.is_some().then(|| self.anonymous(organization));
         let Some(token) = credentials.token()? else { return Ok(anonymous()) };
-        let tokens = self.tokens.as_ref().ok_or(WireError::NoTokens)?;
-        match tokens.identify(token, Some(organization)) {
+        let identified = match &self.tokens {
+            Some(tokens) => tokens.identify(token, Some(organization)),
+            None => Err(WireError::NoTokens),
+        };
+        match identified {
             Ok(identity) => Ok(Some(Identity { session_id: credentials.session_id()?, ..identity })),
             Err(error) => anonymous().map(Some).ok_or(error),
         }

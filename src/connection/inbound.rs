@@ -9,6 +9,10 @@ use super::frame::{opcode, put_head};
 use super::inspect::{PONG, Verdict, inspect};
 use super::reader::FrameReader;
 use crate::dialects::Dialect;
+use crate::wire::WireError;
+
+/// Longest reason that is given, in characters: part of it may be the client's.
+const MAX_REASON: usize = 200;
 
 /// What has come in and is not yet handed on.
 #[derive(Debug)]
@@ -162,14 +166,17 @@ impl Inbound {
 /// Has a frame of a client that does not speak Socket.IO read and done.
 fn hear(dialect: &dyn Dialect, opcode: u8, payload: &[u8], connection: &Connection) {
     let Some(intake) = connection.plane().intake() else { return };
+    let limit = connection.plane().settings.max_message_bytes;
+    if payload.len() > limit {
+        return intake.heard(connection, Err(WireError::TooLarge { size: payload.len(), limit }));
+    }
     let requests = match str::from_utf8(payload) {
-        Ok(text) if opcode == opcode::TEXT => dialect.read(text),
-        Ok(_) => Err("binary frames are not understood; send text".to_owned()),
-        Err(_) if opcode == opcode::TEXT => Err("the frame is not UTF-8".to_owned()),
-        Err(_) => Err("binary frames are not understood; send text".to_owned()),
+        _ if opcode != opcode::TEXT => Err("binary frames are not understood; send text".to_owned()),
+        Ok(text) => dialect.read(text),
+        Err(_) => Err("the frame is not UTF-8".to_owned()),
     };
     match requests {
         Ok(requests) => requests.into_iter().for_each(|request| intake.heard(connection, Ok(request))),
-        Err(why) => intake.heard(connection, Err(why)),
+        Err(why) => intake.heard(connection, Err(WireError::Frame(why.chars().take(MAX_REASON).collect()))),
     }
 }

@@ -53,8 +53,8 @@ pub trait Intake: Send + Sync {
     fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str);
     /// A client acknowledged an entry, by the ack id that all its recipients share.
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64);
-    /// A client that does not speak Socket.IO asks for something, or says what cannot be read, for this reason.
-    fn heard(&self, connection: &Connection, frame: Result<Request, String>);
+    /// A client that does not speak Socket.IO asks for something, or says what is refused for this reason.
+    fn heard(&self, connection: &Connection, frame: Result<Request, WireError>);
 }
 
 /// What only the Engine.IO server can do.

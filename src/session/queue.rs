@@ -15,9 +15,6 @@ use crate::wire::WireError;
 /// long row must not keep the other sockets of a thread waiting.
 const AT_ONCE: u8 = 8;
 
-/// Longest reason that is given, in characters: part of it may be the client's.
-const MAX_REASON: usize = 200;
-
 /// An event as it came.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -33,8 +30,8 @@ pub(super) enum Said {
     Packet(Value),
     /// In a frame of a plain WebSocket: its name and its argument.
     Frame(Cow<'static, str>, Box<RawValue>),
-    /// In a frame that cannot be read, for this reason.
-    Unreadable(String),
+    /// In a frame that is refused before it is one, for this reason.
+    Refused(WireError),
 }
 
 /// An event's name and its first argument; `null` when it has none.
@@ -50,7 +47,7 @@ impl Incoming {
         match &self.said {
             Said::Packet(value) => value.len(),
             Said::Frame(name, argument) => name.len() + argument.get().len(),
-            Said::Unreadable(_) => 0,
+            Said::Refused(_) => 0,
         }
     }
 
@@ -64,7 +61,7 @@ impl Incoming {
                 Some(Call { name: name.into(), argument: parts.get(1).map_or("null", |part| part.get()) })
             }
             Said::Frame(name, argument) => Some(Call { name: (&**name).into(), argument: argument.get() }),
-            Said::Unreadable(_) => None,
+            Said::Refused(_) => None,
         }
     }
 
@@ -76,14 +73,14 @@ impl Incoming {
                 names.iter().any(|name| text.starts_with(&format!("[\"{name}\"")))
             }
             Said::Frame(name, _) => names.contains(&&**name),
-            Said::Unreadable(_) => false,
+            Said::Refused(_) => false,
         }
     }
 
     /// Why it is no event.
     pub(super) fn fault(&self) -> WireError {
         match &self.said {
-            Said::Unreadable(why) => WireError::Frame(why.chars().take(MAX_REASON).collect()),
+            Said::Refused(error) => error.clone(),
             _ => WireError::malformed("event", &"must be a JSON array that begins with a name"),
         }
     }

@@ -249,11 +249,11 @@ impl Intake for Sessions {
         self.services.hub.acknowledge(ack_id, &session.recipient.id, organization.as_ref());
     }
 
-    fn heard(&self, connection: &Connection, frame: Result<Request, String>) {
+    fn heard(&self, connection: &Connection, frame: Result<Request, WireError>) {
         let Some(session) = connection.public_id("/").and_then(|id| self.get(id.as_str())) else { return };
         let (said, answer_to) = match frame {
             Ok(Request { name, argument, asked }) => (Said::Frame(name, argument), Some(AnswerTo::Frame(asked))),
-            Err(why) => (Said::Unreadable(why), None),
+            Err(error) => (Said::Refused(error), None),
         };
         event::arrive(&session, Incoming { said, answer_to });
     }

@@ -92,7 +92,7 @@ struct Made<'a> {
 
 /// Every plain door that is open; a dialect has the number of its door.
 pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
-    let tokens: Option<Arc<Tokens>> = None;
+    let tokens = Tokens::new(&config.auth.jwt);
     let mask = |names: &[&str]| {
         names.iter().filter_map(|name| catalogue.channel(name)).fold(ChannelMask::NONE, ChannelMask::with)
     };
@@ -141,10 +141,13 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
     }
     let dexter = &doors.dexter;
     if dexter.enabled {
-        let anonymous = Some(&dexter.anonymous_channels[..]);
+        // What is sent to all is sent to visitors too.
+        let is_open = !dexter.anonymous_channels.is_empty();
+        let global = is_open.then(|| "global".to_owned());
+        let anonymous: Vec<String> = dexter.anonymous_channels.iter().cloned().chain(global).collect();
         let made = Made {
             dialect: Arc::new(Dexter),
-            door: door(System::Dexter, &dexter.organization, dexter.identity, anonymous, &["global"]),
+            door: door(System::Dexter, &dexter.organization, dexter.identity, Some(&anonymous), &["global"]),
             origins: &dexter.origins,
             batch_ms: 0,
             listen: "",
