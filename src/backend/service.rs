@@ -6,13 +6,14 @@ use tokio::sync::Semaphore;
 
 use super::breaker::Breaker;
 use super::signed::{Answer, Backend, CallError};
+use crate::config::Secret;
 
 /// One service of the operator's, for one purpose.
 #[derive(Debug)]
 pub struct Service {
     backend: Backend,
     url: String,
-    secret: String,
+    secret: Secret,
     calls: Semaphore,
     breaker: Breaker,
 }
@@ -23,7 +24,7 @@ pub struct ServiceSettings {
     /// Where it is.
     pub url: String,
     /// What calls are signed with; not at all if it is empty.
-    pub secret: String,
+    pub secret: Secret,
     /// How long an answer may take.
     pub timeout: Duration,
     /// Calls that may be under way at once.
@@ -69,7 +70,7 @@ impl Service {
     pub async fn ask(&self, body: String) -> Result<Answer, AskError> {
         let _call = self.calls.try_acquire().map_err(|_| AskError::Busy)?;
         let pass = self.breaker.pass(Instant::now()).ok_or(AskError::Open)?;
-        let answer = self.backend.ask(&self.url, &self.secret, body).await;
+        let answer = self.backend.ask(&self.url, self.secret.reveal(), body).await;
         match &answer {
             Ok(answer) if answer.status >= 500 => {
                 pass.failed(Instant::now());

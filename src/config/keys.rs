@@ -779,7 +779,7 @@ pub struct ClientEvent {
     pub url: Option<String>,
     /// Secret that such a POST is signed with. Defaults to none.
     #[serde(default)]
-    pub secret: Option<String>,
+    pub secret: Option<Secret>,
     /// How long such a POST may take. Defaults to 5,000.
     #[serde(default)]
     pub timeout_ms: Option<u64>,

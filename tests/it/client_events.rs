@@ -1,19 +1,22 @@
 //! Events that clients send, and what the rules make of them.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tiercast::config::{ClientAction, ClientEvent, Config, CustomEvent, RelayTo};
+use tiercast::config::{ClientAction, ClientEvent, Config, CustomEvent, DoorIdentity, LogStore, RelayTo};
 use tiercast::events::Priority;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::kit::{Client, ConnectOptions, Kind, TestServer, eventually};
+use crate::kit::{Client, ConnectOptions, Kind, Plain, TestServer, eventually};
 
 fn rule(event: &str, action: ClientAction) -> ClientEvent {
     ClientEvent {
@@ -34,7 +37,11 @@ fn relay(event: &str, to: RelayTo, name: Option<&str>) -> ClientEvent {
 }
 
 fn forward(url: &str) -> ClientEvent {
-    ClientEvent { url: Some(url.into()), secret: Some("secret".into()), ..rule("order:place", ClientAction::Forward) }
+    ClientEvent {
+        url: Some(url.into()),
+        secret: Some("secret".to_owned().into()),
+        ..rule("order:place", ClientAction::Forward)
+    }
 }
 
 /// Rules of each kind, and an event that they publish.
@@ -345,4 +352,225 @@ async fn what_is_sent_behind_an_event_that_waits_for_a_service_waits_too() {
     client.disconnect().await;
     other.disconnect().await;
     server.finish().await;
+}
+
+/// Secret that the gym's tokens are signed with.
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+fn gym(config: &mut Config) {
+    let gym = &mut config.doors.gym;
+    (gym.enabled, gym.organization, gym.batch_ms) = (true, "gym".into(), 0);
+    config.auth.jwt.secret = SECRET.to_owned().into();
+}
+
+/// A front desk that is let in.
+async fn desk(server: &TestServer) -> Plain {
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs() + 3_600;
+    let encode = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let claims = encode(json!({ "sub": 1, "organization_id": "gym", "exp": exp }));
+    let signed = format!("{}.{claims}", encode(json!({ "alg": "HS256", "typ": "JWT" })));
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
+    mac.update(signed.as_bytes());
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+    let mut desk = Plain::at(server.address, &format!("/ws/checkins/?token={token}")).await;
+    assert_eq!(desk.next_with("type", "auth_response").await["payload"]["success"], true);
+    desk
+}
+
+/// The types of the next frames, `initial_stats` left out, and their payloads.
+async fn frames(desk: &mut Plain, count: usize) -> (Vec<String>, Vec<Value>) {
+    let (mut types, mut payloads) = (Vec::new(), Vec::new());
+    while types.len() < count {
+        let frame = desk.next().await.expect("a frame");
+        if frame["type"] != "initial_stats" {
+            types.push(frame["type"].as_str().expect("a type").to_owned());
+            payloads.push(frame["payload"].clone());
+        }
+    }
+    (types, payloads)
+}
+
+#[tokio::test]
+async fn a_check_in_is_answered_and_then_told_to_everybody_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let members = folder.path().join("members.json");
+    std::fs::write(&members, r#"[{"id":7,"name":"Ann","membership_type":"vip"}]"#).expect("a file");
+    let server = TestServer::start(|config| {
+        gym(config);
+        config.doors.gym.members_file = members.to_str().expect("a path of ours").into();
+    })
+    .await;
+    let (mut first, mut second) = (desk(&server).await, desk(&server).await);
+    let mut dashboard = server.agent("gym").await;
+    let mut foreign = server.agent("org-2").await;
+    first.send(json!({ "type": "check_in", "data": { "memberId": "7", "location": "Main" } })).await;
+    let (types, payloads) = frames(&mut first, 4).await;
+    assert_eq!(types, ["check_in_success", "check_in_update", "member_checked_in", "check_in_stats"]);
+    assert_eq!(payloads[0], payloads[2]);
+    assert_eq!(payloads[0]["member"]["id"], json!(7));
+    assert_eq!((&payloads[1]["type"], &payloads[1]["currentlyIn"]), (&json!("check_in"), &json!(1)));
+    assert_eq!(frames(&mut second, 3).await.1, payloads[1..]);
+    assert_eq!(dashboard.next_named("check_in_update").await.payload(), &payloads[1]);
+    second.send(json!({ "type": "check_in", "member_id": 7 })).await;
+    let refusal = second.next_with("type", "check_in_error").await;
+    assert_eq!(refusal["payload"]["error"], "Ann is already checked in");
+    second.send(json!({ "type": "check_out", "data": { "check_in_id": payloads[0]["id"], "notes": "bye" } })).await;
+    let (types, payloads) = frames(&mut second, 4).await;
+    assert_eq!(types, ["check_out_success", "check_in_update", "member_checked_out", "check_in_stats"]);
+    assert_eq!((&payloads[0]["status"], &payloads[3]["currentlyIn"]), (&json!("checked_out"), &json!(0)));
+    second.send(json!({ "type": "check_out", "data": { "check_in_id": payloads[0]["id"] } })).await;
+    let refusal = second.next_with("type", "check_out_error").await;
+    assert_eq!(refusal["payload"]["error"], "Check-in not found or already checked out");
+    foreign.expect_silence(&server).await;
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test]
+async fn figures_only_come_in_the_order_of_the_check_ins() {
+    const EACH: usize = 25;
+    let server = TestServer::start(gym).await;
+    let mut watcher = desk(&server).await;
+    let desks = (0..4).map(|number| {
+        let server = &server;
+        async move {
+            let mut desk = desk(server).await;
+            for member in 0..EACH {
+                desk.send(json!({ "type": "check_in", "data": { "member_id": number * EACH + member } })).await;
+            }
+            for _ in 0..EACH {
+                desk.next_with("type", "check_in_success").await;
+            }
+            desk.close().await;
+        }
+    });
+    futures_util::future::join_all(desks).await;
+    let mut last = 0;
+    while last < 4 * EACH as u64 {
+        let now = watcher.next_with("type", "check_in_stats").await["payload"]["currentlyIn"].as_u64();
+        let now = now.expect("a number");
+        assert!(now > last, "{now} behind {last}");
+        last = now;
+    }
+    watcher.close().await;
+}
+
+#[tokio::test]
+async fn who_is_checked_in_is_so_in_the_next_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("data").to_str().expect("a path of ours").to_owned();
+    let start = || {
+        let path = path.clone();
+        TestServer::start(move |config| {
+            gym(config);
+            (config.log.store, config.log.path) = (LogStore::Disk, path);
+        })
+    };
+    let check_in = json!({ "type": "check_in", "data": { "member_id": 7 } });
+    let server = start().await;
+    let mut first = desk(&server).await;
+    first.send(check_in.clone()).await;
+    first.next_with("type", "check_in_success").await;
+    first.close().await;
+    server.finish().await;
+    let server = start().await;
+    let mut second = desk(&server).await;
+    second.send(check_in).await;
+    assert_eq!(second.next_with("type", "check_in_error").await["payload"]["error"], "7 is already checked in");
+    second.close().await;
+}
+
+#[tokio::test]
+async fn a_rule_for_a_check_in_takes_the_place_of_the_register() {
+    let mut service = Service::start().await;
+    let server = TestServer::start(|config| {
+        gym(config);
+        config.client_events = vec![ClientEvent { event: "check_in".into(), ..forward(&service.url) }];
+    })
+    .await;
+    let mut desk = desk(&server).await;
+    desk.send(json!({ "type": "check_in", "data": { "member_id": 7 } })).await;
+    desk.next_with("type", "check_in_success").await;
+    let call = service.call().await;
+    assert_eq!((&call.body["event"], &call.body["data"]["member_id"]), (&json!("check_in"), &json!(7)));
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn anonymous_visitors_send_nothing() {
+    let server = TestServer::start(|config| {
+        gym(config);
+        config.doors.gym.identity = DoorIdentity::Anonymous;
+        config.client_events = vec![rule("check_out", ClientAction::Drop)];
+    })
+    .await;
+    let mut visitor = Plain::at(server.address, "/ws/checkins/").await;
+    for (event, error) in [("check_in", "check_in_error"), ("check_out", "check_out_error")] {
+        visitor.send(json!({ "type": event, "data": { "member_id": 7, "check_in_id": "x" } })).await;
+        let refusal = visitor.next_with("type", error).await;
+        assert_eq!(refusal["payload"]["error"], "Authentication required");
+    }
+    visitor.close().await;
+}
+
+/// The types of the frames before the next `pong`.
+async fn types_until_pong(client: &mut Plain) -> Vec<Value> {
+    client.send(json!({ "type": "ping" })).await;
+    let mut types = Vec::new();
+    loop {
+        match client.next().await.expect("a frame")["type"].clone() {
+            pong if pong == "pong" => return types,
+            other => types.push(other),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_tells_reaches_the_other_sockets_of_its_user() {
+    let server = TestServer::start(|config| {
+        (config.doors.workmatrix.enabled, config.doors.workmatrix.organization) = (true, "work".into());
+    })
+    .await;
+    let open = async |user: Option<&str>| {
+        let mut client = Plain::at(server.address, "/").await;
+        if let Some(user) = user {
+            client.send(json!({ "type": "auth", "user_id": user })).await;
+            client.next_with("type", "auth_success").await;
+        }
+        client
+    };
+    let activity = json!({ "mouseMovements": 7, "note": "é" });
+    let mut nobody = open(None).await;
+    nobody.send(json!({ "type": "start_monitoring" })).await;
+    nobody.next_with("type", "error").await;
+    nobody.send(json!({ "type": "activity_update", "data": activity })).await;
+    nobody.next_with("type", "error").await;
+    let (mut agent, mut page) = (open(Some("ann")).await, open(Some("ann")).await);
+    let mut other = open(Some("bob")).await;
+    page.send(json!({ "type": "start_monitoring" })).await;
+    page.next_with("type", "monitoring_started").await;
+    types_until_pong(&mut agent).await;
+    types_until_pong(&mut page).await;
+    agent.send(json!({ "type": "activity_update", "data": activity })).await;
+    assert_eq!(page.next_with("type", "activity_update").await["data"], activity);
+    agent.send(json!({ "type": "status_update", "status": "synced" })).await;
+    assert_eq!(page.next_with("type", "status_update").await["status"], "synced");
+    for client in [&mut agent, &mut other] {
+        let types = types_until_pong(client).await;
+        assert!(types.iter().all(|kind| kind != "activity_update" && kind != "status_update"), "{types:?}");
+    }
+    // What it told last is told again to who begins to watch, and to all sockets of the user.
+    page.send(json!({ "type": "start_monitoring" })).await;
+    page.next_with("type", "monitoring_started").await;
+    for client in [&mut page, &mut agent] {
+        assert_eq!(client.next_with("type", "activity_update").await["data"], activity);
+    }
+    other.send(json!({ "type": "start_monitoring" })).await;
+    other.next_with("type", "monitoring_started").await;
+    other.send(json!({ "type": "sync_now" })).await;
+    other.next_with("type", "sync_complete").await;
+    assert!(types_until_pong(&mut other).await.is_empty());
+    for client in [nobody, agent, page, other] {
+        client.close().await;
+    }
 }

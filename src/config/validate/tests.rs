@@ -183,7 +183,7 @@ fn an_action_has_its_own_keys_and_no_others() {
     assert_eq!(told(forward("a", "")), ["client_events[0].action"]);
     assert_eq!(told(forward("a", "localhost")), ["client_events[0].url"]);
     assert_eq!(told(ClientEvent { to: None, ..relay("a") }), ["client_events[0].action"]);
-    let mixed = ClientEvent { timeout_ms: Some(1), secret: Some("s".into()), ..relay("a") };
+    let mixed = ClientEvent { timeout_ms: Some(1), secret: Some("s".to_owned().into()), ..relay("a") };
     assert_eq!(told(mixed), ["client_events[0].secret", "client_events[0].timeout_ms"]);
     let dropped = ClientEvent { action: ClientAction::Drop, ..relay("a") };
     assert_eq!(told(dropped), ["client_events[0].to", "client_events[0].as"]);
