@@ -436,7 +436,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("check-ins.json");
         fs::write(&path, "{").expect("a file");
-        let register = register(Settings { saved_at: Some(path.clone()), ..Settings::default() });
+        let register = register(Settings { saved_at: Some(path), ..Settings::default() });
         assert_eq!(register.statistics(NOON).currently_in, 0);
         assert_eq!(fs::read_to_string(folder.path().join("check-ins.json.unreadable")).expect("a file"), "{");
     }

@@ -428,10 +428,11 @@ async fn a_check_in_is_answered_and_then_told_to_everybody_in_order() {
 
 #[tokio::test]
 async fn figures_only_come_in_the_order_of_the_check_ins() {
-    const EACH: usize = 25;
+    const EACH: usize = 50;
+    const DESKS: usize = 16;
     let server = TestServer::start(gym).await;
     let mut watcher = desk(&server).await;
-    let desks = (0..4).map(|number| {
+    let desks = (0..DESKS).map(|number| {
         let server = &server;
         async move {
             let mut desk = desk(server).await;
@@ -446,7 +447,7 @@ async fn figures_only_come_in_the_order_of_the_check_ins() {
     });
     futures_util::future::join_all(desks).await;
     let mut last = 0;
-    while last < 4 * EACH as u64 {
+    while last < (DESKS * EACH) as u64 {
         let now = watcher.next_with("type", "check_in_stats").await["payload"]["currentlyIn"].as_u64();
         let now = now.expect("a number");
         assert!(now > last, "{now} behind {last}");
