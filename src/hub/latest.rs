@@ -142,6 +142,7 @@ mod tests {
             latest.hear(&draft(EVENT, Some(&[&format!("s{user}")]), "1".into()));
         }
         assert!(last(&latest, "s0").is_none() && last(&latest, "new").is_none() && last(&latest, "s1").is_some());
-        assert_eq!((latest.lock().order.len(), latest.lock().bytes), (MAX_USERS, MAX_USERS));
+        let inner = latest.lock();
+        assert_eq!((inner.order.len(), inner.bytes), (MAX_USERS, MAX_USERS));
     }
 }
