@@ -59,7 +59,8 @@ impl Presence {
     /// otherwise, since it asks for who is there only then, and waits for the book.
     fn portion(&self) -> Option<Vec<(Id, Shown)>> {
         let is_listened_to = |organization: &Id| {
-            self.directory.count(&channel_room(CHANNEL, &Scope::organization(organization.clone()))) > 0
+            let room = channel_room(CHANNEL, &Scope::organization(organization.clone()));
+            self.unasked.contains(organization) || self.directory.count(&room) > 0
         };
         self.lock().due(self.now(), PORTION, is_listened_to)
     }

@@ -1,5 +1,6 @@
 //! The service: sessions attend, and what the book decides is announced.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -7,13 +8,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::announce;
+use super::announce::{self, CHANNEL};
 use super::book::{Book, Change, Whom};
 use super::status::Status;
 use crate::auth::Identity;
 use crate::config::Config;
 use crate::delivery::Directory;
 use crate::hub::Hub;
+use crate::rooms::Id;
 use crate::wire::now_ms;
 
 /// Users who are gone and remembered, of all organizations together.
@@ -27,6 +29,8 @@ pub struct Presence {
     pub(super) directory: Arc<Directory>,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
+    /// Organizations in which some clients listen without asking, so that no room tells of them.
+    pub(super) unasked: HashSet<Id>,
     /// How long a session can be taken up again.
     pub(super) recoverable_ms: i64,
     book: Mutex<Book>,
@@ -52,6 +56,7 @@ impl Presence {
             directory,
             tasks: tasks.clone(),
             stopping: stopping.child_token(),
+            unasked: unasked(config),
             recoverable_ms: ms(config.recovery.max_disconnection_ms),
             book: Mutex::new(Book::new(ms(config.presence.grace_ms), REMEMBERED)),
             sooner: Notify::new(),
@@ -100,6 +105,12 @@ impl Presence {
     }
 }
 
+/// The organizations whose doors send who is there to clients that do not ask.
+fn unasked(config: &Config) -> HashSet<Id> {
+    let doors = config.doors.generic.iter().filter(|door| door.channels.iter().any(|name| name == CHANNEL));
+    doors.filter_map(|door| Id::parse(&door.organization).ok()).collect()
+}
+
 /// A socket that counts for its user; dropping it is leaving.
 #[derive(Debug)]
 pub struct Attendance {
@@ -132,7 +143,6 @@ mod tests {
     use crate::connection::{Plane, Settings};
     use crate::events::Catalogue;
     use crate::log::Log;
-    use crate::rooms::Id;
     use crate::stats::Counters;
 
     fn presence(config: &mut Config, tasks: &TaskTracker, stopping: &CancellationToken) -> Arc<Presence> {

@@ -18,7 +18,12 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
     if !sessions.presence().is_on() {
         return session.as_identified("presence", |_| Err(WireError::UnknownEvent("presence".into())));
     }
-    let request = session.as_identified("presence", |_| read_object::<Request>("presence", argument))?;
+    let request = session.as_identified("presence", |identity| {
+        if identity.anonymous {
+            return Err(WireError::NotAuthenticated("presence".into()));
+        }
+        read_object::<Request>("presence", argument)
+    })?;
     session.set_status(Status::parse(&request.status)?)?;
     Ok(None)
 }

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tiercast::config::Right;
 
-use crate::kit::{Client, ConnectOptions, Event, TestServer, Transport, assert_shape, key};
+use crate::kit::{Client, ConnectOptions, Event, Plain, TestServer, Transport, assert_shape, key};
 
 const UPDATE: &str = "presence:update";
 
@@ -370,4 +370,52 @@ async fn where_it_is_off_nobody_is_there() {
     assert_eq!(ada.emit("presence", json!({ "status": "busy" })).await["code"], "INVALID_MESSAGE");
     assert_eq!(server.get("/presence?organization_id=org-1").await.0, 404);
     watcher.expect_silence(&server).await;
+}
+
+#[tokio::test]
+async fn visitors_do_not_count() {
+    let server = TestServer::start(|config| {
+        let dexter = &mut config.doors.dexter;
+        (dexter.enabled, dexter.organization) = (true, "dex".into());
+        dexter.anonymous_channels = vec!["issues".into()];
+        config.presence.grace_ms = 0;
+    })
+    .await;
+    let mut watcher = server.subscriber("dex", json!({ "channels": ["presence"] })).await;
+    let mut visitor = Plain::at(server.address, "/ws/visitor").await;
+    visitor.send(json!({ "type": "presence", "status": "busy" })).await;
+    server.count("the visitor is there", |census| census.sockets == 2).await;
+    visitor.close().await;
+    server.count("the visitor is gone", |census| census.sockets == 1).await;
+    let ada = server.connect_with(ConnectOptions::named()).await.authenticate_as("ada", "dex").await;
+    let told = async |client: &mut Client| client.next_named(UPDATE).await.payload()["user_id"].clone();
+    let mut first = told(&mut watcher).await;
+    while first == watcher.user {
+        first = told(&mut watcher).await;
+    }
+    assert_eq!(first, "ada");
+    let (_, listing) = server.get("/presence?organization_id=dex&include=offline").await;
+    assert_eq!(listing["total_count"], 2, "{listing}");
+    drop(ada);
+}
+
+#[tokio::test]
+async fn a_door_can_tell_who_is_there_without_being_asked() {
+    let server = TestServer::start(|config| {
+        let door = json!({
+            "path": "/live", "organization": "org-1", "identity": "anonymous",
+            "channels": ["presence"], "anonymous_channels": ["presence"],
+        });
+        config.doors.generic.push(serde_json::from_value(door).expect("a door"));
+        config.presence.grace_ms = 0;
+    })
+    .await;
+    let mut ada = connect(&server, "ada").await;
+    assert_eq!(users(&list(&server, "").await), [("ada", "online")]);
+    let mut screen = Plain::at(server.address, "/live").await;
+    let first = screen.next_with("type", UPDATE).await;
+    assert_eq!((&first["data"]["user_id"], &first["data"]["status"]), (&json!("ada"), &json!("online")));
+    set(&mut ada, "busy").await;
+    while screen.next_with("type", UPDATE).await["data"]["status"] != "busy" {}
+    screen.close().await;
 }
