@@ -268,3 +268,16 @@ fn timeouts_and_limits_leave_room_to_work() {
         ]
     );
 }
+
+#[test]
+fn a_door_for_tokens_needs_a_secret_to_check_them_with() {
+    let opened = |secret: &str| {
+        keys(|config| {
+            let door = &mut config.doors.gym;
+            (door.enabled, door.organization) = (true, "gym".to_owned());
+            config.auth.jwt.secret = secret.to_owned().into();
+        })
+    };
+    assert_eq!(opened(""), ["doors.gym.identity"]);
+    assert!(opened(&"x".repeat(32)).is_empty());
+}
