@@ -70,6 +70,9 @@ impl Variant {
     }
 }
 
+/// A frame of a dialect.
+type Frame = (Variant, Option<Outgoing>);
+
 /// Type and content of an entry in a batch, shared by all batches.
 pub(super) type Content = Option<Rc<(String, String)>>;
 
@@ -134,7 +137,7 @@ pub(super) struct Rendered<'a> {
     texts: [OnceCell<String>; 4],
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
-    plain: RefCell<SmallVec<[(Variant, Option<Outgoing>); 2]>>,
+    plain: RefCell<SmallVec<[Frame; 2]>>,
     contents: RefCell<SmallVec<[(Words, Content); 1]>>,
     kind: Kind,
 }

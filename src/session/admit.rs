@@ -14,6 +14,7 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::event;
+use super::greeting;
 use super::queue::{Incoming, Said};
 use super::recover::Recovered;
 use super::session::{First, Session};
@@ -233,6 +234,9 @@ impl Sessions {
             connected["authenticated"] = serde_json::json!(is_known);
         }
         recipient.emit("connected", &connected);
+        if session.identity().is_some() {
+            greeting::greet(&session);
+        }
         if first.is_none() && self.services.hub.watches_freshness() {
             let listens = recipient.interest().clone();
             self.services.hub.tell_stale(recipient, &listens);

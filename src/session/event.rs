@@ -8,7 +8,7 @@ use super::client_events::{self, Handled, Reply, Sent};
 use super::queue::{Incoming, Pushed};
 use super::session::Session;
 use super::subscribe::Answer;
-use super::{ack, authenticate, message, ping, presence, subscribe, unsubscribe};
+use super::{ack, authenticate, greeting, message, ping, presence, subscribe, unsubscribe};
 use crate::delivery::AnswerTo;
 use crate::wire::WireError;
 
@@ -80,12 +80,13 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     if incoming.attachments().is_some() && !client_events::takes_attachments(session, &call.name) {
         return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
     }
-    let mut listens = None;
+    let (mut listens, mut is_greeted) = (None, false);
     let result = match &*call.name {
         "authenticate" => {
             let is_new = session.identity().is_none();
-            authenticate::handle(session, call.argument)
-                .inspect(|_| listens = is_new.then(|| session.recipient.interest().clone()))
+            authenticate::handle(session, call.argument).inspect(|_| {
+                (listens, is_greeted) = (is_new.then(|| session.recipient.interest().clone()), is_new);
+            })
         }
         "subscribe" | "client:subscribe" => {
             match subscribe::handle(session, call.argument, incoming.answer_to.as_ref()) {
@@ -126,6 +127,9 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
         }
         (Ok(_), None) => {}
         (Err(error), _) => refuse(session, incoming, &error),
+    }
+    if is_greeted {
+        greeting::greet(session);
     }
     if let (Some(listens), Some(sessions)) = (listens, session.sessions()) {
         sessions.services.hub.tell_stale(&session.recipient, &listens);

@@ -11,6 +11,7 @@ mod authenticate;
 mod client_events;
 mod deadlines;
 mod event;
+mod greeting;
 mod listing;
 mod message;
 mod namespaces;
