@@ -17,7 +17,7 @@ async function start(t, more = {}) {
   const port = await freePort();
   const server = await startServer(t, {
     config: {
-      auth: { auth_required: false, jwt: { secret: EXAMPLE_SECRET, claims: { user: 'user_id' } } },
+      auth: { auth_required: false, jwt: { secret: EXAMPLE_SECRET, claims: { user_id: 'user_id' } } },
       doors: {
         intraday: { enabled: true },
         workmatrix: { enabled: true, organization: 'workmatrix', identity: 'declared', listen: `127.0.0.1:${port}` },

@@ -149,7 +149,7 @@ test('members are known from a file, and others are refused if that is asked for
 });
 
 test('events that come together are one batch, grouped by type', async (t) => {
-  const server = await start(t, { TIERCAST__DOORS__GYM__BATCH_MS: '300' });
+  const server = await start(t, { TIERCAST__DOORS__GYM__BATCH_MS: '100' });
   const pages = await openAll(server);
   const messages = Array.from({ length: 20 }, (_, n) => `message ${n}`);
   await Promise.all([

@@ -232,7 +232,7 @@ for (const [name, dialect] of Object.entries(dialects)) {
     await enter(socket);
     for (let n = 0; n < 500; n += 1) socket.send(ping);
     await socket.end();
-    assert.ok(socket.frames.entries.some(({ frame }) => /rate/i.test(JSON.stringify(frame))), socket.frames.summary());
+    assert.ok(socket.frames.entries.some(({ frame }) => /rate|slow down/i.test(JSON.stringify(frame))), socket.frames.summary());
     bystander.send(ping);
     await bystander.frames.next(pong);
   });

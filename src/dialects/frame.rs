@@ -112,7 +112,7 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// The refusal of a type that is not known, naming it as it was written.
 pub(super) fn unknown_type(value: Option<&RawValue>) -> String {
     let Some(value) = value else { return "Unknown message type: None".into() };
-    let name = text_of(value).unwrap_or_else(|| value.get().into());
+    let name = text_of(value).filter(|name| !name.is_empty()).unwrap_or_else(|| value.get().into());
     format!("Unknown message type: {}", name.chars().take(MAX_TYPE).collect::<String>())
 }
 
