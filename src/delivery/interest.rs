@@ -22,6 +22,8 @@ pub struct Subscription {
     pub filters: Option<Box<Filters>>,
     /// Offset after which it holds: what is older was not missed.
     pub since: u64,
+    /// Offset after which its socket has been told everything: earlier than `since` if it asked for what it missed.
+    pub told: u64,
 }
 
 impl Subscription {
@@ -70,7 +72,7 @@ impl Interest {
             |subscription: &Subscription| self.claims.narrow(&subscription.scope) == [subscription.scope.clone()];
         let since = self.since;
         let again = earlier.subscriptions.into_iter().filter(covered);
-        self.subscriptions = again.map(|subscription| Subscription { since, ..subscription }).collect();
+        self.subscriptions = again.map(|subscription| Subscription { since, told: since, ..subscription }).collect();
         self.implicit = self.implicit.common(earlier.implicit);
     }
 
@@ -123,6 +125,20 @@ impl Interest {
         then.subscriptions.retain(|subscription| subscription.since < offset);
         if self.since >= offset {
             (then.identity, then.implicit) = (None, ChannelMask::NONE);
+        }
+        Cow::Owned(then)
+    }
+
+    /// What it wanted of an offset, counting what it has asked for later and was told; the same if that is all of it.
+    pub(super) fn told_of(&self, offset: u64) -> Cow<'_, Self> {
+        if self.since < offset && self.subscriptions.iter().all(|subscription| subscription.told < offset) {
+            return Cow::Borrowed(self);
+        }
+        let mut then = self.clone();
+        then.subscriptions.retain(|subscription| subscription.told < offset);
+        if self.since >= offset {
+            then.implicit = ChannelMask::NONE;
+            then.identity = then.identity.filter(|_| !then.subscriptions.is_empty());
         }
         Cow::Owned(then)
     }

@@ -13,7 +13,7 @@ use socketioxide_core::packet::{Packet, PacketData};
 use super::adapter::RoomAdapter;
 use super::batcher::Batcher;
 use super::directory::Directory;
-use super::interest::Interest;
+use super::interest::{Interest, Subscription};
 use super::rendered::{Rendered, text_of, told_in};
 use crate::connection::{Connection, Handover, Outgoing};
 use crate::dialects::Asked;
@@ -345,12 +345,21 @@ impl Recipient {
 
     /// Whether an entry was for it when it was published.
     pub fn wanted_then(&self, entry: &Entry) -> bool {
-        self.had_wanted(entry, &self.interest())
+        self.wanted(entry, &self.interest().at(entry.position.offset))
     }
 
-    /// Whether an entry was for it when it was published, if this is what it wants by now.
-    pub fn had_wanted(&self, entry: &Entry, interest: &Interest) -> bool {
-        self.wanted(entry, &interest.at(entry.position.offset))
+    /// Whether it has been told of an entry, if this is what it wants by now.
+    pub fn was_told(&self, entry: &Entry, interest: &Interest) -> bool {
+        self.wanted(entry, &interest.told_of(entry.position.offset))
+    }
+
+    /// Its subscriptions, but for these, have been told everything after an offset.
+    pub fn set_told(&self, but: &[Subscription], offset: u64) {
+        let mut wants = self.write_wants();
+        let new = wants.interest.subscriptions.iter_mut();
+        for subscription in new.filter(|one| but.iter().all(|other| other.id != one.id)) {
+            subscription.told = subscription.told.min(offset);
+        }
     }
 
     /// Whether an entry is for it, if this is what it wants.

@@ -76,13 +76,17 @@ impl Hub {
             // What is old may have to come from the disk.
             tokio::task::spawn_blocking(move || catch_up.old(&hub, since.as_ref(), looked_at))
         };
-        let (mut old, complete) = reading.await.unwrap_or_default();
+        let (mut old, complete, after) = reading.await.unwrap_or_default();
         let (hub, recipient) = (self.clone(), catch_up.recipient.clone());
         let (done, ended) = oneshot::channel();
         self.between_entries(catch_up.shard, move |delivered| {
             let kept = catch_up.reached.max(catch_up.recipient.reached());
             old.retain(|entry| entry.position.offset <= kept);
             let whole = catch_up.shorten(&mut old, &hub);
+            let oldest = old.first().map(|entry| entry.position.offset.saturating_sub(1));
+            if let Some(after) = if whole { after } else { oldest } {
+                catch_up.recipient.set_told(&catch_up.before.subscriptions, after);
+            }
             told(Replayed { count: old.len(), complete: complete && whole });
             catch_up.send(&old, &hub);
             catch_up.send(&hub.log.between(catch_up.shard, kept, delivered), &hub);
@@ -96,10 +100,10 @@ impl Hub {
 }
 
 impl CatchUp {
-    /// What the new subscription missed up to an offset, and whether that is all of it.
-    fn old(&self, hub: &Hub, since: Option<&Since>, looked_at: u64) -> (Vec<Arc<Entry>>, bool) {
+    /// What the new subscription missed up to an offset, whether that is all of it, and the offset after which it is.
+    fn old(&self, hub: &Hub, since: Option<&Since>, looked_at: u64) -> (Vec<Arc<Entry>>, bool, Option<u64>) {
         let (after, complete) = match since {
-            None => return (Vec::new(), false),
+            None => return (Vec::new(), false, None),
             Some(Since::Last) => (0, true),
             Some(Since::Position(position)) => {
                 // Of another life of the log nothing is known.
@@ -111,14 +115,14 @@ impl CatchUp {
         let mut entries = hub.log.between(self.shard, after, looked_at);
         entries.retain(|entry| self.wants_anew(entry));
         if matches!(since, Some(Since::Last)) {
-            entries = newest_values(&entries, &self.recipient);
+            return (newest_values(&entries, &self.recipient), complete, None);
         }
-        (entries, complete)
+        (entries, complete, Some(after))
     }
 
     /// Whether the new subscription is why the socket wants an entry.
     fn wants_anew(&self, entry: &Entry) -> bool {
-        entry.is_kept() && self.recipient.wants(entry) && !self.recipient.had_wanted(entry, &self.before)
+        entry.is_kept() && self.recipient.wants(entry) && !self.recipient.was_told(entry, &self.before)
     }
 
     /// Leaves out the oldest of too many; false if there were.

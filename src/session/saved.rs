@@ -168,6 +168,7 @@ impl SavedInterest {
                 scope: subscription.scope,
                 filters: subscription.filters,
                 since: subscription.since,
+                told: subscription.since,
             })
         });
         Some(Interest {
@@ -203,6 +204,7 @@ mod tests {
                 scope,
                 filters: Some(Box::new(Filters { sources: vec!["s".into()], ..Filters::default() })),
                 since: 3,
+                told: 3,
             }],
             since: 2,
             owed: vec![1],

@@ -138,6 +138,7 @@ fn subscribe(
             scope,
             filters: request.filters.clone().map(Box::new),
             since,
+            told: since,
         })
         .collect();
     let catalogue = &sessions.services.hub.catalogue;
