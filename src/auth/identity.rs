@@ -1,5 +1,7 @@
 //! Identities of clients.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,7 +39,7 @@ impl Identity {
 }
 
 /// What a client says of itself, in `authenticate` or in the handshake.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Credentials {
     user_id: Value,
@@ -48,6 +50,13 @@ pub struct Credentials {
     channels: Value,
     pid: Value,
     offset: Value,
+}
+
+impl fmt::Debug for Credentials {
+    /// They hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
 }
 
 impl Credentials {

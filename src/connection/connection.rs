@@ -182,6 +182,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing waits, and everything that was written to a socket was written in the order of the log.
+    pub fn is_settled(&self, socket: u32) -> bool {
+        self.lock().is_settled(socket)
+    }
+
     /// Its WebSocket takes compressed messages.
     pub fn set_deflate(&self) {
         self.deflate.store(true, Ordering::Relaxed);

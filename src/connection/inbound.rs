@@ -170,6 +170,11 @@ fn hear(dialect: &dyn Dialect, opcode: u8, payload: &[u8], connection: &Connecti
     if payload.len() > limit {
         return intake.heard(connection, Err(WireError::TooLarge { size: payload.len(), limit }));
     }
+    // Reading costs, whatever is asked for.
+    if !connection.plane().takes_packet(connection) {
+        let rate = connection.plane().settings.packets_per_second;
+        return intake.heard(connection, Err(WireError::RateLimited(rate)));
+    }
     let requests = match str::from_utf8(payload) {
         _ if opcode != opcode::TEXT => Err("binary frames are not understood; send text".to_owned()),
         Ok(text) => dialect.read(text),

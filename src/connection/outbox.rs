@@ -154,6 +154,12 @@ impl Outbox {
         is_early || resumes || single == Some((socket, offset)) || waits()
     }
 
+    /// Whether nothing waits, and the events of a socket were written in the order of the log.
+    pub(super) fn is_settled(&self, socket: u32) -> bool {
+        let member = self.members.iter().find(|member| member.number == socket);
+        self.waiting() == 0 && self.resume.is_empty() && member.is_some_and(|member| !member.journal.is_open())
+    }
+
     /// A frame of the protocol: before all events.
     pub(super) fn push_control(&mut self, frame: Bytes) {
         self.waiting += frame.len();

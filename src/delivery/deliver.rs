@@ -167,7 +167,7 @@ impl Round<'_> {
     }
 
     fn pass(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, forms: Forms) {
-        if recipient.knows(rendered)
+        if recipient.knows(self.entry)
             && recipient.mark(self.delivery)
             && recipient.send(rendered, forms, &mut self.handover)
         {
@@ -178,7 +178,7 @@ impl Round<'_> {
     fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
         let draft = &self.entry.draft;
         let interest = recipient.interest();
-        if !recipient.knows(rendered) || !wants(&interest) {
+        if !wants(&interest) || !recipient.knows(self.entry) {
             if let Some(explanation) = &mut self.delivered.explanation {
                 explanation.filtered.insert(recipient.id.to_string());
             }
@@ -188,7 +188,7 @@ impl Round<'_> {
             return;
         }
         let forms = interest.forms;
-        let user = self.listed.then(|| interest.identity.as_ref().map(|(_, user)| user.clone()));
+        let user = self.listed.then(|| interest.lasting_user().cloned());
         drop(interest);
         if draft.except.iter().any(|id| id == recipient.id.as_str()) {
             if let Some(explanation) = &mut self.delivered.explanation {

@@ -5,6 +5,7 @@ use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::adapter::RoomAdapter;
+use super::batcher::Batches;
 use super::recipient::Recipient;
 use crate::dialects::Dialect;
 use crate::events::Catalogue;
@@ -23,6 +24,7 @@ pub struct Directory {
     compress_from: Option<usize>,
     /// What plain doors speak.
     dialects: Vec<Arc<dyn Dialect>>,
+    batches: Batches,
     /// Makes hashes that nobody outside can foresee.
     keys: RandomState,
 }
@@ -44,6 +46,7 @@ impl Directory {
             catalogue,
             compress_from,
             dialects,
+            batches: Batches::default(),
             keys: RandomState::new(),
         }
     }
@@ -51,6 +54,11 @@ impl Directory {
     /// Every event and channel there is.
     pub(super) fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// Batches that sockets share.
+    pub(super) fn batches(&self) -> &Batches {
+        &self.batches
     }
 
     /// What plain doors speak, by number.

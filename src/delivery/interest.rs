@@ -40,6 +40,8 @@ pub struct Interest {
     pub forms: Forms,
     /// Organization and user, once it is authenticated.
     pub identity: Option<(Id, Id)>,
+    /// Whether that is a visitor, who will never be back.
+    pub anonymous: bool,
     /// What it may receive.
     pub claims: Claims,
     /// The channels it receives without having asked.
@@ -50,6 +52,8 @@ pub struct Interest {
     pub since: u64,
     /// Offsets up to there that waited for its user.
     pub owed: Vec<u64>,
+    /// How long its events are collected into one frame, in milliseconds; 0 is not at all.
+    pub batch_ms: u64,
 }
 
 impl Interest {
@@ -58,21 +62,35 @@ impl Interest {
         Self {
             forms,
             identity: None,
+            anonymous: false,
             claims: Claims::new(Vec::new()),
             implicit: ChannelMask::NONE,
             subscriptions: Vec::new(),
             since: 0,
             owed: Vec::new(),
+            batch_ms: 0,
         }
     }
 
-    /// Takes over the subscriptions of an earlier session, as far as the claims still cover them.
-    pub fn subscribe_again(&mut self, earlier: Self) {
+    /// The user, if that one can be waited for.
+    pub(super) fn lasting_user(&self) -> Option<&Id> {
+        self.identity.as_ref().filter(|_| !self.anonymous).map(|(_, user)| user)
+    }
+
+    /// Takes over the subscriptions of an earlier session, as far as the claims still cover them and their channels
+    /// are `allowed`; none is all of them.
+    pub fn subscribe_again(&mut self, earlier: Self, allowed: Option<ChannelMask>) {
         let covered =
             |subscription: &Subscription| self.claims.narrow(&subscription.scope) == [subscription.scope.clone()];
         let since = self.since;
         let again = earlier.subscriptions.into_iter().filter(covered);
-        self.subscriptions = again.map(|subscription| Subscription { since, told: since, ..subscription }).collect();
+        let again = again.map(|subscription| Subscription {
+            since,
+            told: since,
+            channels: allowed.map_or(subscription.channels, |allowed| subscription.channels.common(allowed)),
+            ..subscription
+        });
+        self.subscriptions = again.filter(|subscription| !subscription.channels.is_empty()).collect();
         self.implicit = self.implicit.common(earlier.implicit);
     }
 

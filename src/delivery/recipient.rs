@@ -124,10 +124,11 @@ impl Recipient {
 
     /// Changes how long events are collected into one frame, in milliseconds; 0 is not at all.
     pub fn set_batch(&self, ms: u64) {
+        self.write_wants().interest.batch_ms = ms;
         if ms == 0 && self.batcher.get().is_none() {
             return;
         }
-        let make = || Batcher::new(self.connection.clone(), self.namespace(), self.socket, self.positioned);
+        let make = || Batcher::new(self.connection.clone(), self.rooms.clone(), self.socket, self.positioned);
         self.batcher.get_or_init(make).set_window(ms);
     }
 
@@ -306,10 +307,9 @@ impl Recipient {
         Some(taken)
     }
 
-    /// Whether it is told of an entry at all: a dialect need not know every event.
-    pub(super) fn knows(&self, entry: &Rendered<'_>) -> bool {
-        let takes_deflate = || self.connection.takes_deflate();
-        self.connection.plain().is_none_or(|plain| entry.is_known_to(plain.number, takes_deflate()))
+    /// Whether its client knows the event of an entry at all.
+    pub(super) fn knows(&self, entry: &Entry) -> bool {
+        self.connection.plain().is_none_or(|plain| plain.dialect.knows(&entry.draft.event.name))
     }
 
     /// Marks the socket as reached by a delivery; false if it already was.
@@ -364,12 +364,12 @@ impl Recipient {
 
     /// Whether an entry is for it, if this is what it wants.
     pub fn wanted(&self, entry: &Entry, interest: &Interest) -> bool {
-        interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue())
+        self.knows(entry) && interest.is_reached_by(&entry.draft, &self.id, self.rooms.catalogue())
     }
 
     /// Whether an entry that names its user may reach it, whatever it is subscribed to.
     pub fn belongs_to(&self, entry: &Entry) -> bool {
-        entry.draft.audience.scope().is_some_and(|scope| self.interest().belongs_to(scope))
+        self.knows(entry) && entry.draft.audience.scope().is_some_and(|scope| self.interest().belongs_to(scope))
     }
 
     /// Sends it an entry that it missed in the forms that it has not read.
@@ -377,9 +377,7 @@ impl Recipient {
         let wanted = self.interest().forms;
         let wanted = wanted.list().iter().filter(|form| unread.contains(form)).copied();
         let Some(forms) = Forms::of(wanted) else { return };
-        // What it missed is told one by one, and before it what was collected.
-        self.flush();
-        self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, None, handover);
+        self.send_now(&Rendered::new(entry, self.namespace(), self.directory()), forms, false, handover);
     }
 
     /// Whether an entry that it was sent does not wait in its queue any more.
@@ -395,27 +393,21 @@ impl Recipient {
             return true;
         }
         self.reached.store(entry.offset(), Ordering::Relaxed);
-        self.send_now(entry, forms, self.batcher.get(), handover)
+        self.send_now(entry, forms, true, handover)
     }
 
-    fn send_now(
-        &self,
-        entry: &Rendered<'_>,
-        forms: Forms,
-        batcher: Option<&Arc<Batcher>>,
-        handover: &mut Handover,
-    ) -> bool {
+    fn send_now(&self, entry: &Rendered<'_>, forms: Forms, is_new: bool, handover: &mut Handover) -> bool {
         let deflated = self.connection.takes_deflate();
         if let Some(plain) = self.connection.plain() {
             // One that it does not know is as good as told.
             let Some(event) = entry.frame(plain.number, deflated) else { return true };
             self.sent.fetch_add(1, Ordering::Relaxed);
-            return self.hand_on(entry, forms, &event, batcher, handover);
+            return self.hand_on(entry, forms, &event, is_new, handover);
         }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form, self.positioned)));
         self.while_polling(through).unwrap_or_else(|| {
-            self.hand_on(entry, forms, entry.packets(forms, self.positioned, deflated), batcher, handover)
+            self.hand_on(entry, forms, entry.packets(forms, self.positioned, deflated), is_new, handover)
         })
     }
 
@@ -424,11 +416,13 @@ impl Recipient {
         entry: &Rendered<'_>,
         forms: Forms,
         event: &Outgoing,
-        batcher: Option<&Arc<Batcher>>,
+        is_new: bool,
         handover: &mut Handover,
     ) -> bool {
-        match batcher {
-            Some(batcher) => batcher.send(entry, forms, event, handover),
+        match self.batcher.get() {
+            Some(batcher) if is_new => batcher.send(entry, forms, event, handover),
+            // What it missed is told one by one.
+            Some(batcher) => batcher.send_missed(event, handover),
             None => self.connection.send(self.socket, event, handover),
         }
     }

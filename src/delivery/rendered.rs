@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::value::{RawValue, to_raw_value};
 use smallvec::SmallVec;
@@ -74,7 +74,7 @@ impl Variant {
 type Frame = (Variant, Option<Outgoing>);
 
 /// Type and content of an entry in a batch, shared by all batches.
-pub(super) type Content = Option<Rc<(String, String)>>;
+pub(super) type Content = Arc<(String, String)>;
 
 /// How the content of an entry is written in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ pub(super) struct Rendered<'a> {
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
     plain: RefCell<SmallVec<[Frame; 2]>>,
-    contents: RefCell<SmallVec<[(Words, Content); 1]>>,
+    contents: RefCell<SmallVec<[(Words, Option<Content>); 1]>>,
     kind: Kind,
 }
 
@@ -192,15 +192,8 @@ impl<'a> Rendered<'a> {
         built
     }
 
-    /// Whether a dialect knows the event.
-    pub(super) fn is_known_to(&self, dialect: u8, deflated: bool) -> bool {
-        let variant = Variant { shape: Shape::Plain(dialect), deflated };
-        let known = self.plain.borrow().iter().find(|(known, _)| *known == variant).map(|(_, built)| built.is_some());
-        known.unwrap_or_else(|| self.frame(dialect, deflated).is_some())
-    }
-
     /// Type and content of the entry in a batch; none if the dialect does not know the event.
-    pub(super) fn content(&self, plain: Option<&Plain>, forms: Forms) -> Content {
+    pub(super) fn content(&self, plain: Option<&Plain>, forms: Forms) -> Option<Content> {
         let words = match plain {
             Some(plain) => Words::Plain(plain.number),
             None if forms == Forms::Envelope => Words::Envelope,
@@ -216,7 +209,7 @@ impl<'a> Rendered<'a> {
             None if words == Words::Envelope => Some((name(), envelope(self.entry).get().to_owned())),
             None => Some((name(), self.entry.draft.payload.get().to_owned())),
         };
-        contents.push((words, content.map(Rc::new)));
+        contents.push((words, content.map(Arc::new)));
         contents.last().and_then(|(_, content)| content.clone())
     }
 

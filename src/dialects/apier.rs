@@ -4,7 +4,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{Asked, Dialect, Ending, Request, Visitor};
-use super::frame::{Fields, Writer, grouped, message_of, pong, unknown_type};
+use super::frame::{Fields, Writer, message_of, pong, unknown_type};
 use crate::wire::message::Envelope;
 use crate::wire::now_iso;
 
@@ -65,14 +65,6 @@ impl Dialect for Apier {
             }
             _ => vec![error(failure)],
         }
-    }
-
-    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)> {
-        self.event(event).map(|frame| (event.event.to_owned(), frame))
-    }
-
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
-        Writer::begin("type", "batch").raw("data", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 
     fn close_code(&self, ending: Ending) -> Option<u16> {
@@ -228,7 +220,7 @@ mod tests {
         assert_eq!(told("metrics_update", payload), Some(expected));
         assert_eq!(told("system:maintenance", "{}"), None);
         let part = envelope("event_created", r#"{"id":"7"}"#, |event| Apier.part(event)).expect("a part");
-        let batch = json_of(Apier.batch(&[(part.0, vec![part.1])]));
+        let batch = json_of(Apier.batch(&[(&part.0, vec![&part.1])]));
         assert_eq!(batch["data"]["batches"]["event_created"][0]["data"]["id"], "7");
     }
 

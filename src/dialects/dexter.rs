@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{Asked, Dialect, Ending, Request, Visitor};
-use super::frame::{Fields, Unreadable, Writer, grouped, message_of, pong, quoted, unknown_type};
+use super::frame::{Fields, Unreadable, Writer, message_of, pong, quoted, unknown_type};
 use crate::wire::message::Envelope;
 
 /// The dialect of Dexter.
@@ -22,6 +22,11 @@ const INVALID_JSON: &str = "Invalid JSON";
 const CHANNEL_REQUIRED: &str = "Channel required";
 const STATUS_REQUIRED: &str = "Status required";
 const UNKNOWN_TYPE: &str = "Unknown message type";
+
+impl Dexter {
+    /// Types of the server's own frames, which nobody can broadcast.
+    pub const OWN_TYPES: [&str; 4] = ["connection", "subscription", "pong", "error"];
+}
 
 impl Dialect for Dexter {
     fn read(&self, frame: &str) -> Result<Vec<Request>, String> {
@@ -62,6 +67,7 @@ impl Dialect for Dexter {
             "broadcast" => {
                 let fields = payload();
                 match fields.text("type") {
+                    Some(kind) if Self::OWN_TYPES.contains(&&*kind) => return None,
                     Some(kind) => {
                         Writer::begin("type", &kind).raw("data", fields.get("data").map_or("null", RawValue::get))
                     }
@@ -103,14 +109,6 @@ impl Dialect for Dexter {
             (Some(asked), Some("UNAUTHORIZED")) if asked.what == "presence" => Vec::new(),
             _ => vec![error(asked, failure)],
         }
-    }
-
-    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)> {
-        self.event(event).map(|frame| (event.event.to_owned(), frame))
-    }
-
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
-        Writer::begin("type", "batch").raw("data", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 
     fn close_code(&self, ending: Ending) -> Option<u16> {
@@ -375,11 +373,12 @@ mod tests {
         assert_eq!(told("notification", r#"{"title":"x"}"#).as_deref(), Some(expected));
         let expected = r#"{"type":"broadcast","data":{"a":1},"message_id":"m","position":"e.1"}"#;
         assert_eq!(told("broadcast", r#"{"a":1}"#).as_deref(), Some(expected));
+        assert_eq!(told("broadcast", r#"{"type":"connection","data":{"a":1}}"#), None);
         for name in ["system:broadcast", "system:notification", "system:maintenance"] {
             assert_eq!(told(name, "{}"), None);
         }
         let part = envelope("issue_update", r#"{"issue_id":"7"}"#, |event| Dexter.part(event)).expect("a part");
-        let batch = json_of(Dexter.batch(&[(part.0, vec![part.1])]));
+        let batch = json_of(Dexter.batch(&[(&part.0, vec![&part.1])]));
         assert_eq!(batch["data"]["batches"]["issue_update"][0]["issue_id"], "7");
     }
 

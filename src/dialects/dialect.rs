@@ -1,11 +1,12 @@
 //! What every dialect can do.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::frame::{Writer, grouped};
 use crate::wire::message::Envelope;
 
 /// How the clients of one system speak over a plain WebSocket.
@@ -33,11 +34,21 @@ pub trait Dialect: Debug + Send + Sync {
     /// with no `asked` refuses a frame that could not be read, or the connection itself.
     fn refuse(&self, asked: Option<&Asked>, failure: &Value) -> Vec<String>;
 
-    /// Type and content of a published event, as they stand in a batch.
-    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)>;
+    /// Whether its clients know an event of this name; `system:*` is nothing to them unless the dialect says so.
+    fn knows(&self, event: &str) -> bool {
+        !event.starts_with("system:")
+    }
+
+    /// Type and content of a published event, as they stand in a batch: its whole frame, unless the dialect says
+    /// otherwise.
+    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)> {
+        self.event(event).map(|frame| (event.event.to_owned(), frame))
+    }
 
     /// The frame of several events: each type with its contents, in order.
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String;
+    fn batch(&self, groups: &[(&str, Vec<&str>)]) -> String {
+        Writer::begin("type", "batch").raw("data", &format!("{{\"batches\":{}}}", grouped(groups))).end()
+    }
 
     /// The close code (RFC 6455, section 7.4) that has this meaning for the system's clients; none if they
     /// only understand a connection that breaks.
@@ -45,7 +56,7 @@ pub trait Dialect: Debug + Send + Sync {
 }
 
 /// Something a frame asks for, as an event of a Socket.IO client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     /// Name of the event.
     pub name: Cow<'static, str>,
@@ -53,6 +64,13 @@ pub struct Request {
     pub argument: Box<RawValue>,
     /// What the answer has to repeat.
     pub asked: Asked,
+}
+
+impl fmt::Debug for Request {
+    /// Without its argument, which may hold a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("name", &self.name).field("asked", &self.asked).finish_non_exhaustive()
+    }
 }
 
 /// What the answer to a frame has to know of it.

@@ -213,8 +213,8 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// An object of lists: the groups of a batch.
-pub fn grouped(groups: &[(String, Vec<String>)]) -> String {
-    let group = |(name, contents): &(String, Vec<String>)| format!("{}:[{}]", quoted(name), contents.join(","));
+pub fn grouped(groups: &[(&str, Vec<&str>)]) -> String {
+    let group = |(name, contents): &(&str, Vec<&str>)| format!("{}:[{}]", quoted(name), contents.join(","));
     format!("{{{}}}", groups.iter().map(group).collect::<Vec<_>>().join(","))
 }
 
@@ -271,7 +271,7 @@ mod tests {
     fn frames_are_written_with_everything_escaped() {
         let frame = Writer::begin("type", "a\"b").raw("data", "[1]").text("e\u{1}", "\n").end();
         assert_eq!(frame, r#"{"type":"a\"b","data":[1],"e\u0001":"\n"}"#);
-        let groups = [("a".to_owned(), vec!["1".to_owned(), "2".to_owned()]), ("b".to_owned(), vec!["{}".to_owned()])];
+        let groups = [("a", vec!["1", "2"]), ("b", vec!["{}"])];
         assert_eq!(grouped(&groups), r#"{"a":[1,2],"b":[{}]}"#);
     }
 }

@@ -106,6 +106,10 @@ impl Dialect for Generic {
         Some(frame.text("timestamp", event.timestamp).ids(event).end())
     }
 
+    fn knows(&self, _: &str) -> bool {
+        true
+    }
+
     fn notice(&self, _: Visitor<'_>, name: &str, payload: &Value) -> Vec<String> {
         let kind = match name {
             "error" => &self.shape.error,
@@ -143,11 +147,7 @@ impl Dialect for Generic {
         frames
     }
 
-    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)> {
-        self.event(event).map(|frame| (event.event.to_owned(), frame))
-    }
-
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
+    fn batch(&self, groups: &[(&str, Vec<&str>)]) -> String {
         self.frame("batch", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 
@@ -256,7 +256,7 @@ mod tests {
         let expected = r#"{"type":"note","data":1,"requires_ack":true,"timestamp":"T","message_id":"n"}"#;
         assert_eq!(envelope("note", "1", asking).as_deref(), Some(expected));
         let part = envelope("note", "1", |event| usual().part(event)).expect("a part");
-        let batch = json_of(usual().batch(&[(part.0, vec![part.1])]));
+        let batch = json_of(usual().batch(&[(&part.0, vec![&part.1])]));
         assert_eq!(batch["data"]["batches"]["note"][0]["data"], 1);
         for (name, kind) in [("connected", "connected"), ("error", "oops"), ("client:pong", "hb_ack")] {
             let frames = shaped().notice(Visitor::default(), name, &json!({ "a": 1 }));

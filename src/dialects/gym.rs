@@ -114,7 +114,7 @@ impl Dialect for Gym {
         is_known.then(|| (event.event.to_owned(), event.data.get().to_owned()))
     }
 
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
+    fn batch(&self, groups: &[(&str, Vec<&str>)]) -> String {
         Writer::begin("type", "batch").raw("payload", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(envelope("system:maintenance", "{}", |event| Gym.event(event)), None);
         let part = envelope("member_update", r#"{"id":"7"}"#, |event| Gym.part(event)).expect("a part");
         let expected = r#"{"type":"batch","payload":{"batches":{"member_update":[{"id":"7"}]}}}"#;
-        assert_eq!(Gym.batch(&[(part.0, vec![part.1])]), expected);
+        assert_eq!(Gym.batch(&[(&part.0, vec![&part.1])]), expected);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::frame::{Fields, Unreadable, Writer, grouped};
 use crate::wire::message::Envelope;
 use crate::wire::now_iso;
 
+/// Longest name of an event that is looked at, in bytes.
+const MAX_NAME: usize = 128;
+
 /// The dialect of the Intraday dashboards' document, for wscat and programs.
 #[derive(Debug)]
 pub struct Intraday;
@@ -22,13 +25,20 @@ impl Dialect for Intraday {
         })?;
         let name =
             fields.text("event").filter(|name| !name.is_empty()).ok_or("the frame needs an \"event\", its name")?;
+        if name.len() > MAX_NAME {
+            return Err(format!("the frame's \"event\" is longer than {MAX_NAME} bytes"));
+        }
         let argument = fields.get("data").map_or_else(|| RawValue::NULL.to_owned(), ToOwned::to_owned);
-        let asked = Asked::new(name.clone().into_owned(), fields.get("id"));
+        let asked = Asked::new(name.clone().into_owned(), fields.repeated("id"));
         Ok(vec![Request::new(name.into_owned(), argument, asked)])
     }
 
     fn event(&self, event: &Envelope<'_>) -> Option<String> {
         Some(serde_json::to_string(event).expect("an envelope is always JSON"))
+    }
+
+    fn knows(&self, _: &str) -> bool {
+        true
     }
 
     fn notice(&self, _: Visitor<'_>, name: &str, payload: &Value) -> Vec<String> {
@@ -66,7 +76,7 @@ impl Dialect for Intraday {
         Some((event.event.to_owned(), envelope.get().to_owned()))
     }
 
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
+    fn batch(&self, groups: &[(&str, Vec<&str>)]) -> String {
         Writer::begin("event", "batch").raw("data", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 

@@ -243,7 +243,7 @@ proptest! {
             frames.extend(dialect.answer(&Asked::new(name.clone(), None), &payload));
             let (event, part) = envelope(&name, &payload.to_string(), |event| (dialect.event(event), dialect.part(event)));
             prop_assert_eq!(event.is_some(), part.is_some());
-            frames.extend(part.map(|(kind, content)| dialect.batch(&[(kind, vec![content.clone(), content])])));
+            frames.extend(part.map(|(kind, content)| dialect.batch(&[(&kind, vec![&content, &content])])));
             frames.extend(event);
             frames.iter().try_for_each(|frame| is_object(&dialect, frame))?;
         }

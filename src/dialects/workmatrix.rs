@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::dialect::{Asked, Dialect, Ending, Request, Visitor};
-use super::frame::{Fields, Writer, grouped, message_of, quoted, text_of, unknown_type};
+use super::frame::{Fields, Writer, message_of, quoted, text_of, unknown_type};
 use crate::wire::message::Envelope;
 use crate::wire::now_iso;
 
@@ -81,14 +81,6 @@ impl Dialect for WorkMatrix {
 
     fn refuse(&self, asked: Option<&Asked>, failure: &Value) -> Vec<String> {
         vec![error(text_for(asked, failure))]
-    }
-
-    fn part(&self, event: &Envelope<'_>) -> Option<(String, String)> {
-        self.event(event).map(|frame| (event.event.to_owned(), frame))
-    }
-
-    fn batch(&self, groups: &[(String, Vec<String>)]) -> String {
-        Writer::begin("type", "batch").raw("data", &format!("{{\"batches\":{}}}", grouped(groups))).end()
     }
 
     fn close_code(&self, ending: Ending) -> Option<u16> {
@@ -328,7 +320,7 @@ mod tests {
         assert_eq!(envelope("system:broadcast", "{}", |event| WorkMatrix.event(event)), None);
         assert_eq!(envelope("system:broadcast", "{}", |event| WorkMatrix.part(event)), None);
         let part = envelope("screenshot_update", "{}", |event| WorkMatrix.part(event)).expect("a part");
-        let batch = json_of(WorkMatrix.batch(&[(part.0, vec![part.1])]));
+        let batch = json_of(WorkMatrix.batch(&[(&part.0, vec![&part.1])]));
         assert_eq!(batch["data"]["batches"]["screenshot_update"][0]["message_id"], "m");
     }
 

@@ -187,7 +187,7 @@ const BUILT_IN_EVENTS: [BuiltIn; 36] = [
     built_in("presence:update", &["presence"]).fleeting(),
     // WorkMatrix.
     built_in("activity_update", &["activity"]).conflated().fleeting(),
-    built_in("screenshot_update", &["activity"]),
+    built_in("screenshot_update", &["activity"]).fleeting(),
     built_in("status_update", &["activity"]),
     // Dexter.
     built_in("issue_update", &["issues", "issue"]).about("issue_id"),

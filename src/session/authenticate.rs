@@ -34,7 +34,7 @@ fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireErr
         None => credentials.trusted()?,
     };
     let (user, organization) = (identity.user.clone(), identity.organization.clone());
-    let earlier = session.last_interest(&identity).filter(|_| session.identity().is_none());
+    let earlier = session.last_interest(&identity).filter(|_| session.is_unknown());
     let restored: Vec<Box<str>> =
         earlier.iter().flat_map(|earlier| &earlier.subscriptions).map(|one| one.id.clone()).collect();
     let owed = session.identify(identity, earlier)?;

@@ -83,7 +83,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     let (mut listens, mut is_greeted) = (None, false);
     let result = match &*call.name {
         "authenticate" => {
-            let is_new = session.identity().is_none();
+            let is_new = session.is_unknown();
             authenticate::handle(session, call.argument).inspect(|_| {
                 (listens, is_greeted) = (is_new.then(|| session.recipient.interest().clone()), is_new);
             })

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,7 +25,6 @@ pub(super) struct Incoming {
 }
 
 /// The way an event was said.
-#[derive(Debug)]
 pub(super) enum Said {
     /// In a Socket.IO packet: `["name", …]`, and its attachments.
     Packet(Value),
@@ -32,6 +32,13 @@ pub(super) enum Said {
     Frame(Cow<'static, str>, Box<RawValue>),
     /// In a frame that is refused before it is one, for this reason.
     Refused(WireError),
+}
+
+impl fmt::Debug for Said {
+    /// An argument may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Said")
+    }
 }
 
 /// An event's name and its first argument; `null` when it has none.

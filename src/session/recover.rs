@@ -155,6 +155,7 @@ impl Session {
             self.set_status(record.status)?;
         }
         self.recipient.change(|interest| *interest = record.interest.clone());
+        self.recipient.set_batch(record.interest.batch_ms);
         Ok(())
     }
 

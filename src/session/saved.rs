@@ -64,6 +64,8 @@ struct SavedInterest {
     implicit: Vec<String>,
     since: u64,
     owed: Vec<u64>,
+    #[serde(default)]
+    batch_ms: u64,
     subscriptions: Vec<SavedSubscription>,
 }
 
@@ -153,6 +155,7 @@ impl SavedInterest {
             implicit: names(interest.implicit),
             since: interest.since,
             owed: interest.owed.clone(),
+            batch_ms: interest.batch_ms,
             subscriptions: subscriptions.collect(),
         }
     }
@@ -172,12 +175,15 @@ impl SavedInterest {
             })
         });
         Some(Interest {
+            // Visitors are not written down.
+            anonymous: false,
             forms: self.forms,
             identity: self.belongs_to,
             claims: self.claims,
             implicit: mask(&self.implicit)?,
             since: self.since,
             owed: self.owed,
+            batch_ms: self.batch_ms,
             subscriptions: subscriptions.collect::<Option<_>>()?,
         })
     }
@@ -194,6 +200,8 @@ mod tests {
         let scope = Scope { organization: id("org"), department: None, queue: Some(id("q")) };
         let claims = Claims::new(vec![scope.clone()]);
         let interest = Interest {
+            anonymous: false,
+            batch_ms: 50,
             forms: Forms::Envelope,
             identity: Some((id("org"), id("u"))),
             claims: claims.clone(),

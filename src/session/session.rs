@@ -199,27 +199,36 @@ impl Session {
         if state.exited {
             return Err(WireError::Stopping);
         }
+        // A visitor may still say who it is; its place is taken already.
+        let visitor = state.identity.as_ref().filter(|present| present.anonymous).is_some();
         if let Some(present) = &state.identity {
-            let same = present.user == identity.user && present.organization == identity.organization;
-            return if same { Ok(None) } else { Err(WireError::IdentityMismatch) };
+            let same = present.user == identity.user || (visitor && identity.anonymous);
+            if same && present.organization == identity.organization {
+                return Ok(None);
+            }
+            if !visitor || present.organization != identity.organization {
+                return Err(WireError::IdentityMismatch);
+            }
         }
         let seats = &sessions.services.seats;
-        if !seats.take(&identity.organization, self.recipient.connection.key()) {
+        if !visitor && !seats.take(&identity.organization, self.recipient.connection.key()) {
             return Err(WireError::OrganizationFull(seats.limit()));
         }
         let implicit = self.implicit(&sessions, &identity);
+        let allowed = self.allowed(&sessions, &identity);
         let join = |owed, since| {
             self.recipient.change(|interest| {
                 interest.identity = Some((identity.organization.clone(), identity.user.clone()));
+                interest.anonymous = identity.anonymous;
                 interest.claims = match &self.scope {
                     Some(scope) => identity.claims.within(scope),
                     None => identity.claims.clone(),
                 };
-                interest.implicit = implicit;
+                interest.implicit = self.left_of(&sessions, implicit, interest);
                 interest.since = since;
                 interest.owed = owed;
                 if let Some(earlier) = earlier {
-                    interest.subscribe_again(earlier);
+                    interest.subscribe_again(earlier, allowed);
                 }
             });
         };
@@ -242,9 +251,29 @@ impl Session {
             (_, true, _) | (_, _, Implicit::None) => ChannelMask::NONE,
             _ => catalogue.implicit(),
         };
-        let Some(channels) = &identity.channels else { return unasked };
-        let allowed = channels.iter().filter_map(|name| catalogue.channel(name));
-        unasked.common(allowed.fold(ChannelMask::NONE, ChannelMask::with))
+        self.allowed(sessions, identity).map_or(unasked, |allowed| unasked.common(allowed))
+    }
+
+    /// The channels that an identity may subscribe to; none is all of them.
+    fn allowed(&self, sessions: &Sessions, identity: &Identity) -> Option<ChannelMask> {
+        let catalogue = &sessions.services.hub.catalogue;
+        let named = identity.channels.as_ref()?.iter().filter_map(|name| catalogue.channel(name));
+        Some(named.fold(ChannelMask::NONE, ChannelMask::with))
+    }
+
+    /// What is left of an implicit subscription beside the socket's own: a visitor may have some before it says who it is.
+    fn left_of(&self, sessions: &Sessions, implicit: ChannelMask, interest: &Interest) -> ChannelMask {
+        let asked = interest.subscriptions.iter().fold(ChannelMask::NONE, |mask, one| mask.with(one.channels));
+        match self.implicit_until(sessions) {
+            _ if asked.is_empty() => implicit,
+            Implicit::PerChannel => implicit.without(sessions.services.hub.catalogue.replaced_by(asked)),
+            Implicit::UntilFirst | Implicit::None => ChannelMask::NONE,
+        }
+    }
+
+    /// Whether nobody knows yet who the socket is.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.lock().identity.as_ref().is_none_or(|identity| identity.anonymous)
     }
 
     /// The plain door that the socket came in by, if that decides what it receives.

@@ -17,8 +17,8 @@ struct Request {
     channels: Option<Vec<String>>,
     subscription_id: Option<String>,
     /// With a department or a queue, only what was asked for at exactly that scope.
-    #[serde(flatten)]
-    scope: ScopeFields,
+    department_id: Option<String>,
+    queue_name: Option<String>,
 }
 
 /// Answers `{success}`; neither field means everything, the implicit subscription too.
@@ -28,7 +28,9 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
         let request: Request =
             if argument == "null" { Request::default() } else { read_object("unsubscribe", argument)? };
         let channels = request.channels.as_ref().map(|names| subscribe::channels(&sessions, names)).transpose()?;
-        let scope = request.scope.resolve(Some(&identity.organization));
+        let (department_id, queue_name) = (request.department_id.clone(), request.queue_name.clone());
+        let scope = ScopeFields { organization_id: None, department_id, queue_name };
+        let scope = scope.resolve(Some(&identity.organization));
         let scope = scope.map_err(|(field, error)| WireError::malformed(field, &error))?;
         let scope = Some(scope).filter(|scope| scope.department.is_some() || scope.queue.is_some());
         session.recipient.change(|interest| leave(interest, &sessions, &request, channels, scope.as_ref()))

@@ -13,15 +13,13 @@ use serde_json::{Value, json};
 
 use super::intake::{Call, Message, fields, payload};
 use crate::config::Right;
+use crate::dialects::Dexter;
 use crate::doors::http::{ApiError, Caller};
 use crate::doors::state::Doors;
 use crate::rooms::Id;
 
 /// Longest type of a broadcast, in bytes.
 const MAX_TYPE: usize = 64;
-
-/// Types that the server's own frames have.
-const OWN_TYPES: [&str; 4] = ["connection", "subscription", "pong", "error"];
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -43,9 +41,12 @@ pub(super) async fn broadcast(
     let channel = to?.0.channel.unwrap_or_else(|| "global".into());
     let (call, data) = read(&doors, &caller, &headers, &["broadcast", &event_type, &channel], body)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.-".contains(&byte);
-    if event_type.len() > MAX_TYPE || !event_type.bytes().all(is_plain) || OWN_TYPES.contains(&event_type.as_str()) {
+    if event_type.len() > MAX_TYPE
+        || !event_type.bytes().all(is_plain)
+        || Dexter::OWN_TYPES.contains(&event_type.as_str())
+    {
         let expected = "an event type has 1 to 64 letters, digits, \":\", \"_\", \".\" and \"-\"";
-        return Err(ApiError::bad_request(format!("{expected}, and is none of {OWN_TYPES:?}")));
+        return Err(ApiError::bad_request(format!("{expected}, and is none of {:?}", Dexter::OWN_TYPES)));
     }
     let (channel, queue) = part_of(&channel)?;
     let written = payload(&Typed { kind: &event_type, data: &data });

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::clients::Owner;
 use super::list::{Place, PlainDoor, parameter};
-use crate::auth::{Credentials, System};
+use crate::auth::Credentials;
 use crate::config::DoorIdentity;
 use crate::connection::Plain;
 use crate::doors::handshake::{Query, peer_of};
@@ -57,11 +57,17 @@ pub(in crate::doors) async fn only() -> Response {
 
 fn find(doors: &Doors, path: &str, query: &str) -> Option<(u8, Place)> {
     // A query that names the protocol's version is meant for Socket.IO, whatever else is wrong with it.
-    let is_engine_io = query.split('&').any(|pair| pair.starts_with("EIO="));
-    doors.plain.iter().enumerate().find_map(|(number, door)| {
-        let place = door.place(path)?;
-        (door.door.system != System::Intraday || !is_engine_io).then_some((number as u8, place))
-    })
+    if query.split('&').any(|pair| pair.starts_with("EIO=")) && is_socketio(doors, path) {
+        return None;
+    }
+    doors.plain.iter().enumerate().find_map(|(number, door)| Some((number as u8, door.place(path)?)))
+}
+
+/// Whether a path is one of the Socket.IO door's.
+fn is_socketio(doors: &Doors, path: &str) -> bool {
+    let server = &doors.config.server;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    std::iter::once(&server.path).chain(&server.path_aliases).any(|own| own == path)
 }
 
 async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, request: Request<Body>) -> Response {
