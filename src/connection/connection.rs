@@ -50,6 +50,8 @@ pub struct Connection {
     /// Whether it closes as soon as the client has fetched what waits.
     pub(super) retiring: AtomicBool,
     pub(super) severed: AtomicBool,
+    /// Whether the client has said that it closes its WebSocket.
+    pub(super) leaving: AtomicBool,
     /// Polls that wait for something to fetch.
     pub(super) polls: AtomicUsize,
     pub(super) polls_begun: AtomicUsize,
@@ -106,6 +108,7 @@ impl Connection {
             queued: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
             severed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             polls: AtomicUsize::new(0),
             polls_begun: AtomicUsize::new(0),
             deflate: AtomicBool::new(false),

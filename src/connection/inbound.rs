@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::connection::Connection;
@@ -111,6 +112,9 @@ impl Inbound {
         if opcode == opcode::PONG && connection.plain().is_some() {
             self.heartbeat(connection);
         } else if opcode::is_control(opcode) {
+            if opcode == opcode::CLOSE {
+                connection.leaving.store(true, Ordering::Relaxed);
+            }
             self.hand_on(opcode, payload);
         } else if self.is_held() || connection.is_connecting() {
             self.held.push_back((opcode, payload.to_vec()));

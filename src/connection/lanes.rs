@@ -17,6 +17,9 @@ const LANES: usize = 4;
 const MEDIUM: usize = 2;
 const LOW: usize = 3;
 
+/// What everything is about that is sent to a socket whose events all stay in order.
+pub const IN_LINE: u64 = 0;
+
 /// No item.
 const NONE: usize = usize::MAX;
 
@@ -185,8 +188,9 @@ impl Lanes {
     /// The event that is written next.
     pub(super) fn pop(&mut self) -> Option<Next> {
         let lane = self.lists.iter().position(|list| list.first != NONE)?;
-        let overtakes = self.disturbed || self.lists[lane + 1..].iter().any(|list| list.first != NONE);
+        let may_overtake = self.disturbed || self.lists[lane + 1..].iter().any(|list| list.first != NONE);
         let Item { frames, socket, kind, .. } = self.remove(self.lists[lane].first);
+        let overtakes = may_overtake && kind.entity != IN_LINE;
         Some(Next { frames, socket, offset: kind.offset, overtakes })
     }
 

@@ -30,7 +30,7 @@ pub use deflate::negotiate;
 pub use flusher::Handover;
 pub use frame::{deflated_text_frame, text_frame};
 pub use journal::{Journal, Read};
-pub use lanes::{Kind, Lost, Outgoing};
+pub use lanes::{IN_LINE, Kind, Lost, Outgoing};
 pub use payload::{Format, measured};
 pub use peer::{EngineIo, Peer, Plain};
 pub use plane::{EngineControl, Intake, Plane, Settings};

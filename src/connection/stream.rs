@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
-use super::frame::{Head, frame, opcode, text_frame};
+use super::frame::{Head, close_code, frame, opcode, text_frame};
 use super::inbound::Inbound;
 use super::peer::EngineIo;
 use super::probe::{self, Probed};
@@ -194,6 +195,10 @@ fn outgoing(connection: &Arc<Connection>, opcode: u8, payload: &[u8]) {
             [b'4', b'4', ..] => connection.send_connect_error(text),
             _ => connection.send_control(connection.frame_for(text)),
         };
+    }
+    // Engine.IO closes a connection whose client does not answer; what that means for the client its dialect knows.
+    if opcode == opcode::CLOSE && connection.plain().is_some() && !connection.leaving.load(Ordering::Relaxed) {
+        return connection.finish(close_code::NORMAL);
     }
     connection.send_control(frame(opcode, payload));
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::adapter::RoomAdapter;
 use super::rendered::{Content, Rendered};
-use crate::connection::{Connection, Handover, Kind, Outgoing};
+use crate::connection::{Connection, Handover, IN_LINE, Kind, Outgoing};
 use crate::dialects::grouped;
 use crate::events::Priority;
 use crate::wire::{Forms, packet};
@@ -135,7 +135,7 @@ impl Batcher {
             in_line = window > 0;
             self.in_line.store(in_line, Ordering::Relaxed);
         }
-        let kind = Kind { entity: 0, conflation: None, ..ordinary.kind };
+        let kind = Kind { entity: IN_LINE, conflation: None, ..ordinary.kind };
         in_line.then(|| Outgoing { frames: ordinary.frames.clone(), kind })
     }
 

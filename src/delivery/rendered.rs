@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::directory::Directory;
 use super::recipient::Recipient;
-use crate::connection::{Kind, Outgoing, Plain, deflated_text_frame, text_frame};
+use crate::connection::{IN_LINE, Kind, Outgoing, Plain, deflated_text_frame, text_frame};
 use crate::dialects::Dialect;
 use crate::events::EventSpec;
 use crate::log::{Draft, Entry, Prepared};
@@ -329,6 +329,8 @@ fn kind_of(entry: &Entry, namespace: &str, keys: &RandomState) -> Kind {
         Some(value) => keys.hash_one((namespace, family, value)),
         None => keys.hash_one((namespace, family, scope)),
     };
+    // That one says that everything stays in order.
+    let entity = if entity == IN_LINE { IN_LINE + 1 } else { entity };
     let conflation = || keys.hash_one((namespace, &draft.event.name, scope, &value)) | 1;
     Kind {
         offset: entry.position.offset,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::publish::Hub;
 use super::replay::bytes_about;
 use crate::connection::Handover;
-use crate::delivery::{Interest, Recipient, value_of};
+use crate::delivery::{Interest, Recipient, Subscription, value_of};
 use crate::log::{Entry, Position};
 use crate::rooms::Id;
 use crate::wire::Form;
@@ -113,16 +113,24 @@ impl CatchUp {
             }
         };
         let mut entries = hub.log.between(self.shard, after, looked_at);
-        entries.retain(|entry| self.wants_anew(entry));
+        let new = self.newly_wanted();
+        entries.retain(|entry| self.wants_anew(entry, &new));
         if matches!(since, Some(Since::Last)) {
             return (newest_values(&entries, &self.recipient), complete, None);
         }
         (entries, complete, Some(after))
     }
 
-    /// Whether the new subscription is why the socket wants an entry.
-    fn wants_anew(&self, entry: &Entry) -> bool {
-        entry.is_kept() && self.recipient.wants(entry) && !self.recipient.was_told(entry, &self.before)
+    /// Whether an entry is for the new subscription, and the socket has not been told of it for another reason.
+    fn wants_anew(&self, entry: &Entry, new: &Interest) -> bool {
+        entry.is_kept() && self.recipient.wanted(entry, new) && !self.recipient.was_told(entry, &self.before)
+    }
+
+    /// What the socket wants because of the new subscription alone.
+    fn newly_wanted(&self) -> Interest {
+        let interest = self.recipient.interest();
+        let is_new = |one: &&Subscription| self.before.subscriptions.iter().all(|other| other.id != one.id);
+        interest.only(interest.subscriptions.iter().filter(is_new).cloned().collect())
     }
 
     /// Leaves out the oldest of too many; false if there were.

@@ -254,11 +254,11 @@ impl Sessions {
             session.hand_over(waiting);
             return Some(session);
         }
-        session.go_on();
+        // And so is what the client of a session that is taken up again sends: it may subscribe anew.
         match first {
             Some(First::Owed(owed)) => session.hand_over(owed),
             Some(First::Missed(missed)) => session.replay(self, missed),
-            None => {}
+            None => session.go_on(),
         }
         Some(session)
     }

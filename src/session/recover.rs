@@ -177,10 +177,14 @@ impl Session {
         }
     }
 
-    /// Tells a socket that is let in what it missed, before anything newer.
+    /// Tells a socket that is let in what it missed, before anything newer, and then handles what it has sent.
     pub(super) fn replay(self: &Arc<Self>, sessions: &Sessions, missed: Missed) {
-        let (hub, recipient) = (sessions.services.hub.clone(), self.recipient.clone());
-        sessions.services.tasks.spawn(hub.replay(recipient, missed));
+        let telling = sessions.services.hub.clone().replay(self.recipient.clone(), missed);
+        let session = self.clone();
+        sessions.services.tasks.spawn(async move {
+            telling.await;
+            session.go_on();
+        });
     }
 }
 

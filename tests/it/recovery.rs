@@ -355,3 +355,71 @@ async fn a_session_that_cannot_be_let_in_now_is_let_in_later() {
     assert!(is_recovered(&mut client).await);
     assert_eq!(numbers(&server, &mut client).await, [1]);
 }
+
+#[tokio::test]
+async fn who_subscribes_anew_on_coming_back_misses_nothing_for_it() {
+    let server = TestServer::start(|config| config.log.max_entries = 10_000).await;
+    let subscription = || json!({ "channels": ["kpi"] });
+    let mut client = server.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
+    client.subscribe(subscription()).await;
+    publish(&server, 0).await;
+    let last = client.drain(&server).await.pop().expect("an event");
+    let kept = kept(&client, &last);
+    lose(&server, client, Transport::WebSocket).await;
+    let missed: Vec<Value> =
+        (1..=600).map(|n| json!({ "event": "kpi:update", "data": { "organization_id": "org-1", "n": n } })).collect();
+    assert_eq!(server.publish("/broadcast/batch", json!(missed)).await.0, 200);
+    let mut client = back(&server, ConnectOptions::named(), &kept).await;
+    let asked = client.emit_unanswered("subscribe", &[subscription()]);
+    let mut seen = numbers(&server, &mut client).await;
+    if client.answer(asked).await["success"] == true && seen.len() < 600 {
+        seen.extend(numbers(&server, &mut client).await);
+    }
+    assert_eq!(seen, (1..=600).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_came_in_batches_does_not_come_again() {
+    let server = TestServer::start(|_| {}).await;
+    let mut client = server.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
+    client.subscribe(json!({ "channels": ["kpi", "backlog"], "batch_ms": 50 })).await;
+    let event = |event: &str, n: u64, priority: &str| json!({ "event": event, "data": { "organization_id": "org-1", "n": n }, "priority": priority });
+    let events: Vec<Value> = (0..18)
+        .map(|n| match n % 6 {
+            0 | 4 => event("backlog:update", n, "medium"),
+            3 => event("kpi:update", n, "urgent"),
+            _ => event("kpi:update", n, "high"),
+        })
+        .collect();
+    assert_eq!(server.publish("/broadcast/batch", json!(events)).await.0, 200);
+    let (mut seen, mut offset) = (Vec::new(), String::new());
+    while seen.len() < 18 {
+        let event = client.next_event().await;
+        let Some(position) = event.args.get(1).and_then(Value::as_str) else { continue };
+        offset = position.to_owned();
+        match event.name.as_str() {
+            "batch" => {
+                let batches = event.args[0]["batches"].as_object().expect("groups").clone();
+                let mut batch: Vec<u64> = batches
+                    .values()
+                    .flat_map(|list| list.as_array().expect("a list").iter())
+                    .map(|one| one["n"].as_u64().expect("n"))
+                    .collect();
+                batch.sort_unstable();
+                seen.extend(batch);
+            }
+            _ => seen.extend(event.args[0]["n"].as_u64()),
+        }
+    }
+    assert_eq!(seen, (0..18).collect::<Vec<_>>());
+    let pid = client.connected["pid"].as_str().expect("a secret").to_owned();
+    let kept = Kept { pid, offset, socket_id: client.socket_id.clone() };
+    lose(&server, client, Transport::WebSocket).await;
+    let mut client = back(&server, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered(&mut client).await);
+    // It is in batches as before.
+    let more: Vec<Value> = (18..20).map(|n| event("kpi:update", n, "medium")).collect();
+    assert_eq!(server.publish("/broadcast/batch", json!(more)).await.0, 200);
+    let batch = client.next_event().await;
+    assert_eq!((batch.name.as_str(), &batch.args[0]["batches"]["kpi:update"][1]["n"]), ("batch", &json!(19)));
+}

@@ -164,3 +164,20 @@ async fn subscriptions_in_a_row_get_everything_once_while_it_is_published() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_subscription_is_told_what_it_is_to_and_nothing_twice() {
+    let server = TestServer::start(|_| {}).await;
+    let since = publish(&server, "kpi:update", 0, org()).await;
+    for n in 1..4 {
+        publish(&server, "kpi:update", n, org()).await;
+    }
+    publish(&server, "backlog:update", 4, org()).await;
+    // It receives everything without asking, but only from here on.
+    let mut client = server.agent("org-1").await;
+    for (channels, replayed) in [(["alerts"], 0), (["kpi"], 3), (["kpi"], 0), (["backlog"], 1)] {
+        let ack = client.subscribe(json!({ "channels": channels, "since": since })).await;
+        assert_eq!((&ack["replayed"], &ack["complete"]), (&json!(replayed), &json!(true)), "{channels:?}: {ack}");
+    }
+    assert_eq!(numbers(&server, &mut client).await, [1, 2, 3, 4]);
+}
