@@ -76,6 +76,9 @@ type Frame = (Variant, Option<Outgoing>);
 /// Type and content of an entry in a batch, shared by all batches.
 pub(super) type Content = Arc<(String, String)>;
 
+/// The content in some words, if they can say the event.
+type Said = (Words, Option<Content>);
+
 /// How the content of an entry is written in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Words {
@@ -138,7 +141,7 @@ pub(super) struct Rendered<'a> {
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
     plain: RefCell<SmallVec<[Frame; 2]>>,
-    contents: RefCell<SmallVec<[(Words, Option<Content>); 1]>>,
+    contents: RefCell<SmallVec<[Said; 1]>>,
     kind: Kind,
 }
 
