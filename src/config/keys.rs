@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::client_events::{ClientAction, ClientEvent, RelayTo};
 pub use self::doors::{
-    ApierDoor, DemoDoor, DexterDoor, DoorIdentity, Doors, GenericDoor, GymDoor, IntradayDoor, UnknownMembers,
-    WorkMatrixDoor,
+    ApierDoor, DemoDoor, DexterDoor, DoorIdentity, Doors, GenericDoor, GymDoor, IntradayDoor, MAX_BATCH_MS,
+    UnknownMembers, WorkMatrixDoor,
 };
-use crate::events::Priority;
+use crate::events::{Catalogue, Declared, Priority};
 use crate::wire::Forms;
 
 /// `[server]`: where to listen and how to stop.
@@ -300,6 +300,21 @@ pub struct Events {
     pub custom: Vec<CustomEvent>,
     /// `[[events.freshness]]`: channels whose silence is announced.
     pub freshness: Vec<Freshness>,
+}
+
+impl Events {
+    /// The built-in catalogue and the events beside it.
+    pub fn catalogue(&self) -> Catalogue {
+        let declared = self.custom.iter().map(|event| Declared {
+            name: event.name.clone(),
+            channel: event.channel.clone(),
+            priority: event.priority,
+            entity: event.entity.clone(),
+            conflated: event.conflated,
+            history: event.history,
+        });
+        Catalogue::new(&declared.collect::<Vec<_>>())
+    }
 }
 
 /// `[[events.custom]]`: one event beside the built-in catalogue.

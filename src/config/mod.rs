@@ -13,8 +13,8 @@ mod validate;
 pub use keys::{
     Api, ApiKey, ApierDoor, Auth, AuthMode, Client, ClientAction, ClientEvent, Compression, CustomEvent, DemoDoor,
     DexterDoor, DoorIdentity, Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat,
-    Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat, Offline,
-    Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
+    Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat, MAX_BATCH_MS,
+    Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
 };
 pub use load::{Source, load};
 pub use problem::Problem;

@@ -13,13 +13,11 @@ use bytes::Bytes;
 
 use super::adapter::RoomAdapter;
 use super::rendered::{Content, Rendered};
+use crate::config::MAX_BATCH_MS;
 use crate::connection::{Connection, Handover, IN_LINE, Kind, Outgoing};
 use crate::dialects::grouped;
 use crate::events::Priority;
 use crate::wire::{Forms, packet};
-
-/// Longest time that an event is kept back, in milliseconds.
-pub const MAX_BATCH_MS: u64 = 100;
 
 /// Bytes of contents after which a batch is written at once.
 const MAX_BYTES: usize = 64 * 1024;

@@ -15,7 +15,6 @@ mod rendered;
 mod rooms;
 
 pub use adapter::RoomAdapter;
-pub use batcher::MAX_BATCH_MS;
 pub use deliver::{Delivered, deliver, rooms_of};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};

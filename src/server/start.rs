@@ -17,7 +17,6 @@ use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::doors::{self, Doors, Engine, PlainDoor};
-use crate::events::{Catalogue, Declared};
 use crate::hub::Hub;
 use crate::limits::OrganizationSeats;
 use crate::log::Log;
@@ -86,7 +85,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let counters = Arc::new(Counters::default());
-        let catalogue = Arc::new(catalogue(&config));
+        let catalogue = Arc::new(config.events.catalogue());
         let plain = doors::plain_doors(&config, &catalogue);
         let dialects = plain.iter().map(|door| door.dialect.clone()).collect();
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), dialects));
@@ -184,23 +183,6 @@ async fn own_listeners(config: &Config, plain: &[PlainDoor]) -> io::Result<Vec<(
         listeners.push((number as u8, listener));
     }
     Ok(listeners)
-}
-
-fn catalogue(config: &Config) -> Catalogue {
-    let declared: Vec<Declared> = config
-        .events
-        .custom
-        .iter()
-        .map(|event| Declared {
-            name: event.name.clone(),
-            channel: event.channel.clone(),
-            priority: event.priority,
-            entity: event.entity.clone(),
-            conflated: event.conflated,
-            history: event.history,
-        })
-        .collect();
-    Catalogue::new(&declared)
 }
 
 /// AV-Gym's register; it outlives the process where the log does.

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// Longest time that events are collected into one frame, in milliseconds.
+pub const MAX_BATCH_MS: u64 = 100;
+
 /// `[doors]`: the doors beside Socket.IO.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

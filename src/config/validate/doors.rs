@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, check_path, is_host, is_loopback, is_origin};
-use crate::config::{Config, DoorIdentity};
-use crate::events::{Catalogue, Declared};
+use super::{Findings, check_path, is_channel, is_host, is_loopback, is_origin};
+use crate::config::{Config, DoorIdentity, MAX_BATCH_MS};
 use crate::rooms::Id;
-
-/// Longest time that events are collected, in milliseconds.
-const MAX_BATCH_MS: u64 = 100;
 
 /// A dialect has one bit for each of its shapes.
 const MAX_GENERIC: usize = 20;
@@ -74,7 +70,6 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
 
 /// Everything about the doors that cannot be meant.
 pub(super) fn check(config: &Config, found: &mut Findings) {
-    let catalogue = catalogue(config);
     for door in doors(config) {
         let key = |field: &str| format!("{}.{field}", door.at);
         for (index, origin) in door.origins.iter().enumerate() {
@@ -84,7 +79,7 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
             }
         }
         for (index, channel) in door.anonymous_channels.iter().enumerate() {
-            if catalogue.channel(channel).is_none() {
+            if !is_channel(config, channel) {
                 let expected = "expected a channel of the catalogue or of events.custom";
                 found.add(key(&format!("anonymous_channels[{index}]")), format!("{expected}, found {channel:?}"));
             }
@@ -100,7 +95,7 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
         check_identity(config, &door, found);
     }
     check_listener(config, found);
-    check_generic(config, &catalogue, found);
+    check_generic(config, found);
     check_paths(config, found);
 }
 
@@ -149,14 +144,14 @@ fn check_listener(config: &Config, found: &mut Findings) {
     }
 }
 
-fn check_generic(config: &Config, catalogue: &Catalogue, found: &mut Findings) {
+fn check_generic(config: &Config, found: &mut Findings) {
     for (index, door) in config.doors.generic.iter().enumerate() {
         let key = |field: &str| format!("doors.generic[{index}].{field}");
         if index >= MAX_GENERIC {
             found.add(key("path"), format!("expected at most {MAX_GENERIC} doors of one's own"));
         }
         for (position, channel) in door.channels.iter().enumerate() {
-            if catalogue.channel(channel).is_none() {
+            if !is_channel(config, channel) {
                 let expected = "expected a channel of the catalogue or of events.custom";
                 found.add(key(&format!("channels[{position}]")), format!("{expected}, found {channel:?}"));
             }
@@ -188,17 +183,4 @@ fn check_paths(config: &Config, found: &mut Findings) {
             found.add(key, format!("{path:?} is there twice"));
         }
     }
-}
-
-fn catalogue(config: &Config) -> Catalogue {
-    let declared = config.events.custom.iter().map(|event| Declared {
-        name: event.name.clone(),
-        channel: event.channel.clone(),
-        priority: event.priority,
-        entity: None,
-        conflated: false,
-        history: true,
-    });
-    // More channels than there can be are told elsewhere.
-    Catalogue::new(&declared.take(super::MAX_CUSTOM_CHANNELS).collect::<Vec<_>>())
 }

@@ -1,7 +1,7 @@
 //! The range of every number.
 
 use super::Finding;
-use crate::config::Config;
+use crate::config::{Config, MAX_BATCH_MS};
 
 /// What belongs at a key that holds a number, such as "an integer of at least 1".
 pub(in crate::config) fn range(key: &str) -> Option<String> {
@@ -80,7 +80,7 @@ const RANGES: &[Range] = &[
     at_least(1, "log.max_bytes", |c| c.log.max_bytes as u64),
     between(1_000, 365 * DAY_MS, "log.max_age_ms", |c| c.log.max_age_ms),
     between(1, DAY_MS, "doors.demo.interval_ms", |c| c.doors.demo.interval_ms),
-    between(0, 100, "doors.gym.batch_ms", |c| c.doors.gym.batch_ms),
+    between(0, MAX_BATCH_MS, "doors.gym.batch_ms", |c| c.doors.gym.batch_ms),
     between(1, 7 * DAY_MS, "api.idempotency_window_ms", |c| c.api.idempotency_window_ms),
     between(1, HOUR_MS, "api.ack_timeout_ms", |c| c.api.ack_timeout_ms),
     between(1, HOUR_MS, "api.max_ack_timeout_ms", |c| c.api.max_ack_timeout_ms),

@@ -1,7 +1,7 @@
 //! What a configuration may not say.
 
 use super::*;
-use crate::config::{ClientAction, ClientEvent, CustomEvent, RelayTo, Right};
+use crate::config::{ClientAction, ClientEvent, CustomEvent, GenericDoor, RelayTo, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -24,6 +24,21 @@ fn event(name: &str, channel: &str) -> CustomEvent {
 fn api_key(name: &str) -> ApiKey {
     let hash = format!("sha256:{}", "0aF9".repeat(16));
     ApiKey { name: name.to_owned(), hash, rights: vec![Right::Read], organizations: None }
+}
+
+/// Doors that are open as they should be.
+fn open_doors(config: &mut Config) {
+    let doors = &mut config.doors;
+    (doors.workmatrix.enabled, doors.workmatrix.organization) = (true, "matrix".to_owned());
+    (doors.dexter.enabled, doors.dexter.organization) = (true, "dexter".to_owned());
+    (doors.gym.enabled, doors.gym.organization) = (true, "gym".to_owned());
+    (doors.apier.enabled, doors.apier.organization) = (true, "api".to_owned());
+    doors.generic = vec![generic("/live")];
+    config.auth.jwt.secret = "x".repeat(32).into();
+}
+
+fn generic(path: &str) -> GenericDoor {
+    serde_json::from_value(serde_json::json!({ "path": path, "organization": "org" })).expect("a door")
 }
 
 #[test]
@@ -280,4 +295,19 @@ fn a_door_for_tokens_needs_a_secret_to_check_them_with() {
     };
     assert_eq!(opened(""), ["doors.gym.identity"]);
     assert!(opened(&"x".repeat(32)).is_empty());
+}
+
+#[test]
+fn a_door_knows_the_channels_of_all_declared_events() {
+    let told = |channel: &str| {
+        keys(|config| {
+            open_doors(config);
+            config.events.custom = (0..60).map(|n| event(&format!("a:{n}"), "a")).collect();
+            config.events.custom.push(event("order:new", "orders"));
+            config.doors.generic[0].channels = vec![channel.to_owned()];
+            config.doors.dexter.anonymous_channels = vec![channel.to_owned()];
+        })
+    };
+    assert!(told("orders").is_empty());
+    assert_eq!(told("order"), ["doors.dexter.anonymous_channels[0]", "doors.generic[0].channels[0]"]);
 }
