@@ -5,6 +5,7 @@
 
 mod client_events;
 mod doors;
+mod paths;
 mod ranges;
 
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ pub(super) struct Finding {
 pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
-    check_paths(config, &mut found);
+    paths::check(config, &mut found);
     check_jwt(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);
     check_origins(config, &mut found);
@@ -109,22 +110,6 @@ fn is_host(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || (name.len() <= 253 && !ends_in_digits && name.split('.').all(is_label))
 }
 
-/// First segments of the paths that the server answers itself.
-const OWN_PATHS: [&str; 6] = ["api", "livez", "readyz", "metrics", "docs", "admin-ui"];
-
-fn check_paths(config: &Config, found: &mut Findings) {
-    let mut seen = BTreeSet::new();
-    let aliases = config.server.path_aliases.iter().enumerate();
-    let aliases = aliases.map(|(index, path)| (format!("server.path_aliases[{index}]"), path));
-    for (key, path) in [("server.path".to_owned(), &config.server.path)].into_iter().chain(aliases) {
-        if let Err(reason) = check_path(path) {
-            found.add(key, format!("{reason}, found {path:?}"));
-        } else if !seen.insert(path) {
-            found.add(key, format!("{path:?} is there twice"));
-        }
-    }
-}
-
 /// A shorter secret can be guessed from one token.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -158,20 +143,6 @@ fn check_url(key: &str, url: &str, found: &mut Findings) {
         // It may hold a password.
         found.add(key.to_owned(), "expected a URL such as \"https://host/path\", or \"\" for none".to_owned());
     }
-}
-
-fn check_path(path: &str) -> Result<(), &'static str> {
-    let Some(rest) = path.strip_prefix('/').filter(|rest| !rest.is_empty() && !rest.ends_with('/')) else {
-        return Err("expected a path that begins with \"/\" and does not end with one");
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    if rest.split('/').any(|part| ["", ".", ".."].contains(&part) || !part.bytes().all(is_plain)) {
-        return Err("expected a path of letters, digits, \"-\", \"_\", \".\" and \"~\" between single \"/\"");
-    }
-    if rest.split('/').next().is_some_and(|first| OWN_PATHS.contains(&first)) {
-        return Err("expected a path outside /api, /livez, /readyz, /metrics, /docs and /admin-ui");
-    }
-    Ok(())
 }
 
 fn check_origins(config: &Config, found: &mut Findings) {

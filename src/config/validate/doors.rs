@@ -1,8 +1,8 @@
-//! The plain doors: whose they are, who may come in, and where they are.
+//! The plain doors: whose they are, who may come in, and what their frames are like.
 
 use std::collections::BTreeSet;
 
-use super::{Findings, check_path, is_channel, is_host, is_loopback, is_origin};
+use super::{Findings, is_channel, is_host, is_loopback, is_origin};
 use crate::config::{Config, DoorIdentity, MAX_BATCH_MS};
 use crate::rooms::Id;
 
@@ -96,7 +96,6 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     }
     check_listener(config, found);
     check_generic(config, found);
-    check_paths(config, found);
 }
 
 fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
@@ -164,23 +163,6 @@ fn check_generic(config: &Config, found: &mut Findings) {
         let keys: BTreeSet<&str> = keys.iter().map(|(named, default)| named.as_deref().unwrap_or(default)).collect();
         if keys.len() < 3 || keys.contains("") {
             found.add(key("type_key"), "expected three different names for the keys of type, data and id");
-        }
-    }
-}
-
-fn check_paths(config: &Config, found: &mut Findings) {
-    let taken = [config.server.path.as_str(), "/events/ws", "/ws/checkins"];
-    let mut seen: BTreeSet<&str> =
-        taken.into_iter().chain(config.server.path_aliases.iter().map(|path| &**path)).collect();
-    let apier = config.doors.apier.paths.iter().enumerate();
-    let apier = apier.map(|(index, path)| (format!("doors.apier.paths[{index}]"), path));
-    let generic = config.doors.generic.iter().enumerate();
-    let generic = generic.map(|(index, door)| (format!("doors.generic[{index}].path"), &door.path));
-    for (key, path) in apier.chain(generic) {
-        if let Err(reason) = check_path(path) {
-            found.add(key, format!("{reason}, found {path:?}"));
-        } else if !seen.insert(path) {
-            found.add(key, format!("{path:?} is there twice"));
         }
     }
 }

@@ -82,6 +82,60 @@ fn paths_keep_clear_of_each_other_and_of_the_servers_own() {
 }
 
 #[test]
+fn paths_of_open_doors_keep_clear_of_each_other() {
+    let told = |change: &dyn Fn(&mut Config)| {
+        let mut config = Config::default();
+        open_doors(&mut config);
+        change(&mut config);
+        problems(&config).into_iter().map(|finding| finding.keys).collect::<Vec<_>>()
+    };
+    assert!(told(&|_| {}).is_empty());
+    let path = told(&|config| config.server.path = "/events/ws".to_owned());
+    assert_eq!(path, [["server.path", "doors.apier.enabled"]]);
+    let alias = told(&|config| config.server.path_aliases = vec!["/ws/checkins".to_owned()]);
+    assert_eq!(alias, [["server.path_aliases[0]", "doors.gym.enabled"]]);
+    for (path, by) in [
+        ("/events/ws", "doors.apier.enabled"),
+        ("/ws/checkins", "doors.gym.enabled"),
+        ("/ws", "server.path"),
+        ("/socket.io", "server.path_aliases[0]"),
+        ("/prod", "doors.apier.paths[0]"),
+    ] {
+        let apier = told(&|config| config.doors.apier.paths = vec!["/prod".to_owned(), path.to_owned()]);
+        assert_eq!(apier, [["doors.apier.paths[1]", by]]);
+        let own = told(&|config| {
+            config.doors.apier.paths = vec!["/prod".to_owned()];
+            config.doors.generic.push(generic(path));
+        });
+        assert_eq!(own, [["doors.generic[1].path", by]]);
+    }
+}
+
+#[test]
+fn closed_doors_take_no_path() {
+    assert!(keys(|config| config.server.path = "/events/ws".to_owned()).is_empty());
+    assert!(keys(|config| config.doors.apier.paths = vec!["/ws".to_owned()]).is_empty());
+    assert_eq!(keys(|config| config.doors.apier.paths = vec!["ws".to_owned()]), ["doors.apier.paths[0]"]);
+}
+
+#[test]
+fn dexters_clients_and_services_leave_room_for_other_paths() {
+    let told = |path: &str| {
+        keys(|config| {
+            open_doors(config);
+            config.server.path = path.to_owned();
+        })
+    };
+    for path in ["/ws/rt", "/connection", "/rt/broadcast"] {
+        assert!(told(path).is_empty(), "{path}");
+    }
+    for path in ["/connections", "/broadcast", "/issues/live"] {
+        assert_eq!(told(path), ["server.path"], "{path}");
+        assert!(keys(|config| config.server.path = path.to_owned()).is_empty(), "{path}");
+    }
+}
+
+#[test]
 fn urls_can_be_called() {
     for url in ["", "http://localhost:9000/hook", "https://a.example", "http://[::1]/x?y=z"] {
         assert!(keys(|config| config.escalation.url = url.to_owned()).is_empty(), "{url}");

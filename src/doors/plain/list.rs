@@ -90,7 +90,7 @@ struct Made<'a> {
     listen: &'a str,
 }
 
-/// Every plain door that is open; a dialect has the number of its door.
+/// Every plain door that is open, those at exact paths first; a dialect has the number of its door.
 pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
     let tokens = Tokens::new(&config.auth.jwt);
     let mask = |names: &[&str]| {
@@ -139,21 +139,6 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
         };
         list.push(PlainDoor::at(config, made, ["/ws/checkins".into()]));
     }
-    let dexter = &doors.dexter;
-    if dexter.enabled {
-        // What is sent to all is sent to visitors too.
-        let is_open = !dexter.anonymous_channels.is_empty();
-        let global = is_open.then(|| "global".to_owned());
-        let anonymous: Vec<String> = dexter.anonymous_channels.iter().cloned().chain(global).collect();
-        let made = Made {
-            dialect: Arc::new(Dexter),
-            door: door(System::Dexter, &dexter.organization, dexter.identity, Some(&anonymous), &["global"]),
-            origins: &dexter.origins,
-            batch_ms: 0,
-            listen: "",
-        };
-        list.push(PlainDoor::new(config, made, Paths::ClientIds));
-    }
     let apier = &doors.apier;
     if apier.enabled {
         let anonymous = Some(&apier.anonymous_channels[..]);
@@ -178,6 +163,22 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
             listen: "",
         };
         list.push(PlainDoor::at(config, made, [generic.path.clone()]));
+    }
+    // Last, since other doors may be at paths that a client of this one could make.
+    let dexter = &doors.dexter;
+    if dexter.enabled {
+        // What is sent to all is sent to visitors too.
+        let is_open = !dexter.anonymous_channels.is_empty();
+        let global = is_open.then(|| "global".to_owned());
+        let anonymous: Vec<String> = dexter.anonymous_channels.iter().cloned().chain(global).collect();
+        let made = Made {
+            dialect: Arc::new(Dexter),
+            door: door(System::Dexter, &dexter.organization, dexter.identity, Some(&anonymous), &["global"]),
+            origins: &dexter.origins,
+            batch_ms: 0,
+            listen: "",
+        };
+        list.push(PlainDoor::new(config, made, Paths::ClientIds));
     }
     list
 }
@@ -251,6 +252,26 @@ mod tests {
         }
         for path in ["/ws/a/b", "/ws/a%2Fb", "/wsx", "/ws/%00", "/ws//", "/other"] {
             assert_eq!(system(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn exact_paths_come_before_those_with_a_client_id() {
+        let mut config = Config::default();
+        (config.doors.dexter.enabled, config.doors.apier.enabled) = (true, true);
+        config.doors.apier.paths = vec!["/ws/prod".into()];
+        let live = serde_json::json!({ "path": "/ws/live", "organization": "org" });
+        config.doors.generic.push(serde_json::from_value(live).expect("a door"));
+        config.server.path = "/ws/rt".into();
+        let doors = plain_doors(&config, &Catalogue::new(&[]));
+        let first = |path: &str| doors.iter().find(|door| door.place(path).is_some()).map(|door| door.door.system);
+        for (path, system) in [
+            ("/ws/prod", System::Apier),
+            ("/ws/live/", System::Generic),
+            ("/ws/rt", System::Intraday),
+            ("/ws/product", System::Dexter),
+        ] {
+            assert_eq!(first(path), Some(system), "{path}");
         }
     }
 
