@@ -16,11 +16,14 @@ struct Door<'a> {
     enabled: bool,
     organization: &'a str,
     identity: DoorIdentity,
+    /// Those with which its clients can do something: their frames say who they are, or visitors receive events.
+    identities: &'static [DoorIdentity],
     anonymous_channels: &'a [String],
     origins: &'a [String],
 }
 
 fn doors(config: &Config) -> Vec<Door<'_>> {
+    use DoorIdentity::{Anonymous, Declared, Token};
     let (workmatrix, dexter) = (&config.doors.workmatrix, &config.doors.dexter);
     let (gym, apier) = (&config.doors.gym, &config.doors.apier);
     let generic = config.doors.generic.iter().enumerate().map(|(index, door)| Door {
@@ -28,6 +31,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
         enabled: true,
         organization: &door.organization,
         identity: door.identity,
+        identities: &[Token, Declared, Anonymous],
         anonymous_channels: &door.anonymous_channels,
         origins: &door.origins,
     });
@@ -37,6 +41,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
             enabled: workmatrix.enabled,
             organization: &workmatrix.organization,
             identity: workmatrix.identity,
+            identities: &[Declared, Token],
             anonymous_channels: &[],
             origins: &workmatrix.origins,
         },
@@ -45,6 +50,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
             enabled: dexter.enabled,
             organization: &dexter.organization,
             identity: dexter.identity,
+            identities: &[Token, Anonymous],
             anonymous_channels: &dexter.anonymous_channels,
             origins: &dexter.origins,
         },
@@ -53,6 +59,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
             enabled: gym.enabled,
             organization: &gym.organization,
             identity: gym.identity,
+            identities: &[Token],
             anonymous_channels: &[],
             origins: &gym.origins,
         },
@@ -61,6 +68,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
             enabled: apier.enabled,
             organization: &apier.organization,
             identity: apier.identity,
+            identities: &[Token, Anonymous],
             anonymous_channels: &apier.anonymous_channels,
             origins: &apier.origins,
         },
@@ -94,13 +102,27 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
         }
         check_identity(config, &door, found);
     }
+    check_dexter(config, found);
     check_listener(config, found);
     check_generic(config, found);
 }
 
 fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
     let key = |field: &str| format!("{}.{field}", door.at);
+    if !door.identities.contains(&door.identity) {
+        let expected = door.identities.iter().map(|identity| format!("{:?}", word(*identity))).collect::<Vec<_>>();
+        let (expected, found_one) = (expected.join(" or "), word(door.identity));
+        let message =
+            format!("expected {expected}, found {found_one:?}, with which clients of this door could do nothing");
+        return found.add(key("identity"), message);
+    }
     match door.identity {
+        DoorIdentity::Anonymous if door.anonymous_channels.is_empty() => {
+            found.contradiction(
+                &[&key("identity"), &key("anonymous_channels")],
+                "clients of this door are anonymous, and could do nothing without anonymous_channels".to_owned(),
+            );
+        }
         DoorIdentity::Declared if !config.auth.allow_trusted && !is_loopback(&config.server.host) => {
             found.contradiction(
                 &[&key("identity"), "server.host", "auth.allow_trusted"],
@@ -118,6 +140,25 @@ fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
             );
         }
         _ => {}
+    }
+}
+
+/// An identity as it is written.
+fn word(identity: DoorIdentity) -> &'static str {
+    match identity {
+        DoorIdentity::Token => "token",
+        DoorIdentity::Declared => "declared",
+        DoorIdentity::Anonymous => "anonymous",
+    }
+}
+
+/// What is about people and single issues is not for visitors of Dexter.
+fn check_dexter(config: &Config, found: &mut Findings) {
+    for (index, channel) in config.doors.dexter.anonymous_channels.iter().enumerate() {
+        if ["presence", "issue", "project"].contains(&channel.as_str()) {
+            let key = format!("doors.dexter.anonymous_channels[{index}]");
+            found.add(key, format!("{channel:?} is only for clients with a valid token; leave it out"));
+        }
     }
 }
 

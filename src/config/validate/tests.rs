@@ -1,7 +1,7 @@
 //! What a configuration may not say.
 
 use super::*;
-use crate::config::{ClientAction, ClientEvent, CustomEvent, GenericDoor, RelayTo, Right};
+use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, RelayTo, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -364,4 +364,67 @@ fn a_door_knows_the_channels_of_all_declared_events() {
     };
     assert!(told("orders").is_empty());
     assert_eq!(told("order"), ["doors.dexter.anonymous_channels[0]", "doors.generic[0].channels[0]"]);
+}
+
+#[test]
+fn a_door_has_an_identity_that_its_clients_can_work_under() {
+    use DoorIdentity::{Anonymous, Declared, Token};
+    let all = [Token, Declared, Anonymous];
+    let told = |set: &dyn Fn(&mut Config, DoorIdentity)| {
+        let allowed = |identity: &DoorIdentity| {
+            let change = |config: &mut Config| {
+                open_doors(config);
+                config.doors.dexter.anonymous_channels = vec!["issues".to_owned()];
+                config.doors.generic[0].anonymous_channels = vec!["issues".to_owned()];
+                set(config, *identity);
+            };
+            keys(change).is_empty()
+        };
+        all.into_iter().filter(allowed).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&|config, identity| config.doors.workmatrix.identity = identity), [Token, Declared]);
+    assert_eq!(told(&|config, identity| config.doors.dexter.identity = identity), [Token, Anonymous]);
+    assert_eq!(told(&|config, identity| config.doors.gym.identity = identity), [Token]);
+    assert_eq!(told(&|config, identity| config.doors.apier.identity = identity), [Token, Anonymous]);
+    assert_eq!(told(&|config, identity| config.doors.generic[0].identity = identity), all);
+}
+
+#[test]
+fn an_identity_that_leads_nowhere_is_told_with_those_that_do() {
+    let mut config = Config::default();
+    open_doors(&mut config);
+    config.doors.gym.identity = DoorIdentity::Anonymous;
+    config.doors.dexter.identity = DoorIdentity::Declared;
+    let told: Vec<_> = problems(&config).into_iter().map(|finding| (finding.keys.concat(), finding.message)).collect();
+    let words = |expected: &str, found: &str| {
+        format!("expected {expected}, found \"{found}\", with which clients of this door could do nothing")
+    };
+    assert_eq!(
+        told,
+        [
+            ("doors.dexter.identity".to_owned(), words(r#""token" or "anonymous""#, "declared")),
+            ("doors.gym.identity".to_owned(), words(r#""token""#, "anonymous")),
+        ]
+    );
+}
+
+#[test]
+fn anonymous_clients_need_channels() {
+    let told = keys(|config| {
+        open_doors(config);
+        config.doors.dexter.identity = DoorIdentity::Anonymous;
+        config.doors.apier.anonymous_channels.clear();
+        config.doors.generic[0].identity = DoorIdentity::Anonymous;
+    });
+    assert_eq!(told, ["doors.dexter.identity", "doors.apier.identity", "doors.generic[0].identity"]);
+}
+
+#[test]
+fn visitors_of_dexter_see_neither_people_nor_single_issues() {
+    let names = ["issues", "presence", "alerts", "issue", "project", "global"];
+    let told = keys(|config| {
+        open_doors(config);
+        config.doors.dexter.anonymous_channels = names.map(String::from).to_vec();
+    });
+    assert_eq!(told, [1, 3, 4].map(|index| format!("doors.dexter.anonymous_channels[{index}]")));
 }
