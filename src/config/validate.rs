@@ -171,10 +171,11 @@ fn is_origin(origin: &str) -> bool {
 }
 
 /// Names that Socket.IO and its clients use for their own events, and ours for what is not in the catalogue.
-const RESERVED_EVENTS: [&str; 27] = [
+const RESERVED_EVENTS: [&str; 30] = [
     "ack",
     "authenticate",
     "authenticated",
+    "batch",
     "client:ping",
     "client:pong",
     "client:subscribe",
@@ -188,10 +189,12 @@ const RESERVED_EVENTS: [&str; 27] = [
     "disconnect",
     "disconnecting",
     "error",
+    "initial_stats",
     "message",
     "newListener",
     "ping",
     "pong",
+    "presence",
     "reconnect",
     "reconnect_attempt",
     "reconnect_error",

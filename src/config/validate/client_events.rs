@@ -7,9 +7,6 @@ use super::{Findings, check_own_name, check_url};
 use crate::config::{ClientAction, ClientEvent, Config};
 use crate::events::Catalogue;
 
-/// Handled by the server itself, whatever the rules say.
-const PRESENCE: &str = "presence";
-
 const TIMEOUT_MS: RangeInclusive<u64> = 1..=3_600_000;
 const CONCURRENT: RangeInclusive<u64> = 1..=10_000;
 const RETRY_MS: RangeInclusive<u64> = 1..=3_600_000;
@@ -24,8 +21,6 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
         let key = |field: &str| format!("client_events[{index}].{field}");
         if let Err(reason) = check_own_name(&rule.event) {
             found.add(key("event"), reason);
-        } else if rule.event == PRESENCE {
-            found.add(key("event"), format!("{PRESENCE:?} is a name that this server uses itself"));
         } else if !names.insert(&rule.event) {
             found.add(key("event"), format!("{:?} is there twice", rule.event));
         } else if rule.action == ClientAction::Relay && !is_known(rule.published_as()) {

@@ -1,9 +1,7 @@
 //! The plain doors: whose they are, who may come in, and what their frames are like.
 
-use std::collections::BTreeSet;
-
 use super::{Findings, is_channel, is_host, is_loopback, is_origin};
-use crate::config::{Config, DoorIdentity, MAX_BATCH_MS};
+use crate::config::{Config, DoorIdentity, GenericDoor, MAX_BATCH_MS};
 use crate::rooms::Id;
 
 /// A dialect has one bit for each of its shapes.
@@ -200,10 +198,47 @@ fn check_generic(config: &Config, found: &mut Findings) {
             found
                 .add(key("batch_ms"), format!("expected an integer from 0 to {MAX_BATCH_MS}, found {}", door.batch_ms));
         }
-        let keys = [(&door.type_key, "type"), (&door.data_key, "data"), (&door.id_key, "id")];
-        let keys: BTreeSet<&str> = keys.iter().map(|(named, default)| named.as_deref().unwrap_or(default)).collect();
-        if keys.len() < 3 || keys.contains("") {
-            found.add(key("type_key"), "expected three different names for the keys of type, data and id");
+        check_names(&key, &names_of_keys(door), found);
+        check_names(&key, &names_of_types(door), found);
+        for (field, name) in names_of_keys(door).into_iter().filter(|(_, name)| OWN_KEYS.contains(name)) {
+            found.add(key(field), format!("{name:?} is a key that this server writes beside; name it otherwise"));
+        }
+    }
+}
+
+/// Keys of a frame that are the same in every shape.
+const OWN_KEYS: [&str; 4] = ["message_id", "position", "requires_ack", "timestamp"];
+
+/// What the keys of a frame are called, each with the field that says so.
+fn names_of_keys(door: &GenericDoor) -> [(&'static str, &str); 3] {
+    [
+        ("type_key", door.type_key.as_deref().unwrap_or("type")),
+        ("data_key", door.data_key.as_deref().unwrap_or("data")),
+        ("id_key", door.id_key.as_deref().unwrap_or("id")),
+    ]
+}
+
+/// What the types with a meaning of their own are called, each with the field that says so.
+fn names_of_types(door: &GenericDoor) -> [(&'static str, &str); 6] {
+    let named = [
+        ("ping", &door.ping),
+        ("pong", &door.pong),
+        ("subscribe", &door.subscribe),
+        ("unsubscribe", &door.unsubscribe),
+        ("authenticate", &door.authenticate),
+        ("error", &door.error),
+    ];
+    named.map(|(field, name)| (field, name.as_deref().unwrap_or(field)))
+}
+
+/// Names are there, and each means one thing.
+fn check_names(key: &impl Fn(&str) -> String, names: &[(&'static str, &str)], found: &mut Findings) {
+    for (index, (field, name)) in names.iter().enumerate() {
+        let before = names[..index].iter().find(|(_, other)| other == name);
+        if name.is_empty() {
+            found.add(key(field), "expected a name; leave the key out for the default");
+        } else if let Some((other, _)) = before {
+            found.contradiction(&[&key(field), &key(other)], format!("{name:?} is the name of {other} already"));
         }
     }
 }

@@ -170,7 +170,9 @@ fn origins_are_what_browsers_send() {
 
 #[test]
 fn custom_events_take_no_name_that_has_a_meaning() {
-    for name in ["", "a b", "connect", "kpi:update", "subscribe", "é", &"x".repeat(65)] {
+    for name in
+        ["", "a b", "connect", "kpi:update", "subscribe", "batch", "initial_stats", "presence", "é", &"x".repeat(65)]
+    {
         assert_eq!(keys(|config| config.events.custom = vec![event(name, "x")]), ["events.custom[0].name"], "{name}");
     }
     for channel in ["", "Orders", "a:b", "org", "user", "implicit", "all", &"x".repeat(65)] {
@@ -427,4 +429,36 @@ fn visitors_of_dexter_see_neither_people_nor_single_issues() {
         config.doors.dexter.anonymous_channels = names.map(String::from).to_vec();
     });
     assert_eq!(told, [1, 3, 4].map(|index| format!("doors.dexter.anonymous_channels[{index}]")));
+}
+
+#[test]
+fn names_of_a_generic_door_mean_one_thing_each() {
+    let told = |names: &[(&str, &str)]| {
+        let mut door = serde_json::json!({ "path": "/live", "organization": "org" });
+        for (field, name) in names {
+            door[*field] = (*name).into();
+        }
+        let door: GenericDoor = serde_json::from_value(door).expect("a door");
+        keys(|config| {
+            open_doors(config);
+            config.doors.generic = vec![door];
+        })
+    };
+    assert!(told(&[("ping", "hb"), ("pong", "ping"), ("type_key", "data"), ("data_key", "type")]).is_empty());
+    for (field, name, at) in [
+        ("type_key", "", "type_key"),
+        ("type_key", "data", "data_key"),
+        ("id_key", "type", "id_key"),
+        ("id_key", "message_id", "id_key"),
+        ("data_key", "position", "data_key"),
+        ("type_key", "timestamp", "type_key"),
+        ("data_key", "requires_ack", "data_key"),
+        ("pong", "", "pong"),
+        ("ping", "pong", "pong"),
+        ("error", "subscribe", "error"),
+        ("subscribe", "authenticate", "authenticate"),
+        ("unsubscribe", "subscribe", "unsubscribe"),
+    ] {
+        assert_eq!(told(&[(field, name)]), [format!("doors.generic[0].{at}")], "{field} {name}");
+    }
 }
