@@ -75,6 +75,23 @@ export const ROWS = [
     measures: [{ name: "CPU us per delivery (of a pair)", read: cpu, digits: 2, reach: atMost(1.4, { row: "small" }) }],
   },
   {
+    // What plain clients are compared with: their one form is the envelope too.
+    id: "envelope",
+    title: "1,000 clients, 260 B events, envelope form",
+    servers: ["tiercast"],
+    load: { clients: 1000, size: 260, form: "envelope" },
+    events: { default: 600 },
+    measures: [{ name: "CPU us per delivery", read: cpu, digits: 2 }],
+  },
+  {
+    id: "plain",
+    title: "1,000 plain clients, 260 B events",
+    servers: ["tiercast"],
+    load: { client: "plain", clients: 1000, size: 260 },
+    events: { default: 600 },
+    measures: [{ name: "CPU us per delivery", read: cpu, digits: 2, reach: atMost(1.2, { row: "envelope" }) }],
+  },
+  {
     id: "burst",
     title: "500 clients, 260 B events, 4 publishers",
     load: { clients: 500, size: 260, publishers: 4 },
@@ -92,6 +109,16 @@ export const ROWS = [
       { name: "kB of memory each", read: idleMemory, digits: 1, reach: bound(17), plot: "rss" },
       { name: "connecting: CPU ms each", read: connectCpu, digits: 3, reach: bound(0.16) },
       { name: "clients whose first events got lost", read: unanswered, digits: 0, reach: bound(0) },
+    ],
+  },
+  {
+    id: "idle-plain",
+    title: "5,000 idle plain connections",
+    servers: ["tiercast"],
+    load: { client: "plain", clients: 5000, idle: 3, "connect-rate": 2000 },
+    measures: [
+      { name: "kB of memory each", read: idleMemory, digits: 1, reach: atMost(1.1, { row: "idle" }), plot: "rss" },
+      { name: "connecting: CPU ms each", read: connectCpu, digits: 3 },
     ],
   },
   {

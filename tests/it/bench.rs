@@ -99,6 +99,8 @@ async fn a_server_that_cannot_be_measured_is_told_about() {
         ("restart --server /nowhere/tiercast", "/nowhere/tiercast"),
         ("restart --config /nowhere/config.toml --clients 1", "/nowhere/config.toml"),
         ("restart --rate 0", "--rate"),
+        ("--client plain --transport polling", "--transport"),
+        ("--client plain --form both", "--form"),
     ] {
         let (output, report) = bench(words(arguments)).await;
         assert_eq!(output.status.code(), Some(1), "{arguments}: {}", told(&output));
@@ -113,5 +115,31 @@ async fn without_a_mode_it_measures_how_fast_events_are_delivered() {
     let (output, report) = bench(words(&format!("--url {url} --clients {CLIENTS} --events 10 --warmup 1"))).await;
     assert!(output.status.success(), "{}", told(&output));
     assert_eq!(report["delivery"]["received"], 10 * CLIENTS, "{report}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn plain_clients_get_each_event_in_one_frame() {
+    let server = TestServer::start(|_: &mut Config| {}).await;
+    let load = format!("--url {} --clients {CLIENTS} --events 10 --warmup 1 --client plain", server.url("/ws/"));
+    let (output, report) = bench(words(&load)).await;
+    assert!(output.status.success(), "{}", told(&output));
+    let delivery = &report["delivery"];
+    assert_eq!(delivery["received"], 10 * CLIENTS, "{report}");
+    for fault in ["clients_with_losses", "clients_with_extras", "clients_ended"] {
+        assert_eq!(delivery[fault], 0, "{report}");
+    }
+    assert!(delivery["latency_ms"]["max"].as_f64().expect("a time") > 0.0, "{report}");
+    let load = &report["load"];
+    assert_eq!((&load["client"], &load["form"]), (&"plain".into(), &Value::Null), "{report}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn plain_clients_of_a_closed_door_say_that_they_cannot_come_in() {
+    let server = TestServer::start(|config| config.doors.intraday.enabled = false).await;
+    let (output, report) = bench(words(&format!("--url {} --clients 1 --client plain", server.url("/ws/")))).await;
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("answered the upgrade with") && report == Value::Null, "{}", told(&output));
     server.finish().await;
 }

@@ -11,7 +11,7 @@ use super::payload;
 /// Flags of `tiercast bench` without a mode.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoadArgs {
-    /// Server to measure; a path in it is that of the Socket.IO door.
+    /// Server to measure; a path in it is that of the door.
     #[arg(long, default_value = "http://127.0.0.1:5000/ws/", value_name = "URL")]
     pub url: String,
     /// Clients to connect.
@@ -29,7 +29,10 @@ pub(crate) struct LoadArgs {
     /// Bytes of an event's payload.
     #[arg(long, default_value_t = 260, value_name = "BYTES")]
     pub size: usize,
-    /// Forms of the events that clients ask for.
+    /// What clients speak.
+    #[arg(long, value_enum, default_value_t)]
+    pub client: Kind,
+    /// Forms of the events that Socket.IO clients ask for; plain ones have one.
     #[arg(long, value_enum, default_value_t = Form::Named)]
     pub form: Form,
     /// Offer permessage-deflate, as browsers do.
@@ -65,6 +68,27 @@ pub(crate) struct LoadArgs {
     /// Also write the report as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Socket.IO.
+    #[default]
+    Socketio,
+    /// Plain JSON over a WebSocket, in the dialect of Intraday.
+    Plain,
+}
+
+impl Kind {
+    /// The query of its WebSocket handshake, by which the door tells the kinds apart.
+    pub(super) fn query(self) -> &'static str {
+        match self {
+            Self::Socketio => "?EIO=4&transport=websocket",
+            Self::Plain => "",
+        }
+    }
 }
 
 /// Forms of an event that a client asks for.
@@ -138,6 +162,9 @@ impl LoadArgs {
         let polling = self.transport == Transport::Polling;
         ensure!(!(polling && self.deflate), "--deflate is an extension of WebSocket; leave it out with polling");
         ensure!(!(polling && self.stalled > 0), "--stalled needs WebSocket: a poll that nobody sends stalls nothing");
+        let plain = self.client == Kind::Plain;
+        ensure!(!(plain && polling), "--client plain needs WebSocket; leave out --transport polling");
+        ensure!(!(plain && self.form != Form::Named), "--form is of Socket.IO clients; leave it out with plain ones");
         Ok(())
     }
 }

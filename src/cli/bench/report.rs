@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    args::{Form, LoadArgs, Transport},
+    args::{Form, Kind, LoadArgs, Transport},
     percentiles::Percentiles,
 };
 
@@ -47,10 +47,13 @@ pub(crate) struct Load {
     pub clients: usize,
     /// Those that stopped reading.
     pub stalled: usize,
+    /// What they spoke.
+    pub client: Kind,
     /// Their transport.
     pub transport: Transport,
-    /// Forms they asked for.
-    pub form: Form,
+    /// Forms they asked for; plain clients ask for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
     /// Whether they offered permessage-deflate.
     pub deflate: bool,
     /// Events published and measured.
@@ -136,8 +139,9 @@ impl From<&LoadArgs> for Load {
         Self {
             clients: args.clients,
             stalled: args.stalled,
+            client: args.client,
             transport: args.transport,
-            form: args.form,
+            form: (args.client == Kind::Socketio).then_some(args.form),
             deflate: args.deflate,
             events: args.measured_events(),
             size: args.size,

@@ -1,19 +1,33 @@
 //! What a client asks of the server: who it is, and to be told of `kpi`.
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::args::Form;
+use super::args::{Form, Kind};
 
 /// The requests of one client, and the one whose answer it waits for.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
+    client: Kind,
     last: u32,
     what: &'static str,
 }
 
+/// An answer to a plain request.
+#[derive(Debug, Deserialize)]
+struct PlainAnswer {
+    id: Option<u32>,
+    data: Value,
+}
+
 impl Requests {
-    /// The packet that says who client `index` is.
+    /// The requests of a client of this kind.
+    pub(super) fn of(client: Kind) -> Self {
+        Self { client, ..Self::default() }
+    }
+
+    /// The message that says who client `index` is.
     pub(super) fn authenticate(&mut self, index: usize, organization: &str, form: Form) -> String {
         let user = format!("bench-{index}");
         self.request(
@@ -22,24 +36,26 @@ impl Requests {
         )
     }
 
-    /// The packet that subscribes.
+    /// The message that subscribes.
     pub(super) fn subscribe(&mut self, organization: &str) -> String {
         self.request("subscribe", &json!({ "channels": ["kpi"], "organization_id": organization }))
     }
 
-    /// Whether this, behind the packet's type, answers the last request.
+    /// Whether this answers the last request: what is behind the type of an ack packet, or a plain frame.
     ///
     /// # Errors
     /// If it is a refusal.
-    pub(super) fn answered(&self, ack: &[u8]) -> Result<bool> {
-        let digits = ack.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (id, answer) = ack.split_at(digits);
-        if id != self.last.to_string().as_bytes() {
+    pub(super) fn answered(&self, answer: &[u8]) -> Result<bool> {
+        let read = match self.client {
+            Kind::Socketio => of_ack(answer),
+            Kind::Plain => serde_json::from_slice(answer).map(|PlainAnswer { id, data }| (id, data)),
+        };
+        let (id, said) = read.with_context(|| format!("malformed answer {}", shown(answer)))?;
+        if id != Some(self.last) {
             return Ok(false);
         }
-        let answer: Value = serde_json::from_slice(answer).with_context(|| format!("malformed ack {}", shown(ack)))?;
-        if answer[0]["success"] != true {
-            bail!("the server refused to {}: {}", self.what, answer[0]);
+        if said["success"] != true {
+            bail!("the server refused to {}: {said}", self.what);
         }
         Ok(true)
     }
@@ -47,11 +63,21 @@ impl Requests {
     fn request(&mut self, what: &'static str, payload: &Value) -> String {
         self.last += 1;
         self.what = what;
-        format!("42{}{}", self.last, json!([what, payload]))
+        match self.client {
+            Kind::Socketio => format!("42{}{}", self.last, json!([what, payload])),
+            Kind::Plain => json!({ "event": what, "data": payload, "id": self.last }).to_string(),
+        }
     }
 }
 
-/// The beginning of a packet, for people.
-pub(super) fn shown(packet: &[u8]) -> String {
-    String::from_utf8_lossy(packet).chars().take(200).collect()
+fn of_ack(ack: &[u8]) -> serde_json::Result<(Option<u32>, Value)> {
+    let digits = ack.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (id, arguments) = ack.split_at(digits);
+    let [said] = serde_json::from_slice(arguments)?;
+    Ok((serde_json::from_slice(id).ok(), said))
+}
+
+/// The beginning of a message, for people.
+pub(super) fn shown(message: &[u8]) -> String {
+    String::from_utf8_lossy(message).chars().take(200).collect()
 }

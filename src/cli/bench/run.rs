@@ -85,6 +85,7 @@ impl<'a> Run<'a> {
         let plan = Arc::new(Plan {
             target: target.clone(),
             clock,
+            client: args.client,
             transport: args.transport,
             form: args.form,
             deflate: args.deflate,

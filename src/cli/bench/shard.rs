@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    args::{Form, Transport},
+    args::{Form, Kind, Transport},
     client::Client,
     clock::Clock,
     pace::{Pace, Place},
@@ -42,7 +42,9 @@ pub(super) struct Plan {
     pub(super) target: Target,
     /// The clock that times are counted on.
     pub(super) clock: Clock,
-    /// How clients connect.
+    /// What clients speak.
+    pub(super) client: Kind,
+    /// How they connect.
     pub(super) transport: Transport,
     /// Forms they ask for.
     pub(super) form: Form,

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    args::Kind,
     http::{Connection, Head},
     target::Target,
 };
@@ -21,15 +22,17 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 ///
 /// # Errors
 /// If the server cannot be reached or refuses.
-pub(super) async fn upgrade(target: &Target, deflate: bool) -> Result<(Head, TcpStream, Vec<u8>)> {
+pub(super) async fn upgrade(target: &Target, client: Kind, deflate: bool) -> Result<(Head, TcpStream, Vec<u8>)> {
     let offer = match deflate {
         true => "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
         false => "",
     };
     let request = format!(
-        "GET {}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {}{} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
-        target.path, target.authority,
+        target.path,
+        client.query(),
+        target.authority,
     );
     let (head, stream, early) = Connection::open(target).await?.upgrade(request.as_bytes()).await?;
     ensure!(head.status == 101, "the server answered the upgrade with {}", head.status);

@@ -1,21 +1,21 @@
-//! What a client says and expects in Engine.IO and Socket.IO packets, on any transport.
+//! What a client says and expects, on any transport.
 //!
-//! `authenticate` is said as soon as the CONNECT reply is read: a server that
-//! registers its handlers after that reply loses it, and such losses are counted.
+//! `authenticate` is said as soon as the client is let in: a server that
+//! registers its handlers after telling so loses it, and such losses are counted.
 
 use std::{borrow::Cow, rc::Rc};
 
 use anyhow::{Result, bail};
 
+use super::heard::{self, Heard};
 use crate::cli::bench::{
-    args::Form,
+    args::Kind,
     inflate::{Inflater, Window},
-    payload::{self, NAMED},
+    payload,
     requests::{Requests, shown},
     shard::Shard,
 };
 
-const ENVELOPE: &[u8] = b"42[\"message\",";
 /// No event deflates to so little, and some servers deflate their pings.
 const DEFLATED_PING: usize = 8;
 /// How often an unanswered event is said again.
@@ -43,13 +43,18 @@ pub(super) struct Conversation {
     inflater: Option<Box<Inflater>>,
 }
 
-/// A packet to send.
+/// A message to send.
 pub(super) type Reply = Cow<'static, str>;
 
 impl Conversation {
-    /// A conversation that waits for the server's OPEN packet.
+    /// A conversation that the server begins: by an OPEN packet, or by letting a plain client in.
     pub(super) fn new(shard: Rc<Shard>, index: usize) -> Self {
-        Self { shard, index, step: Step::Opening, requests: Requests::default(), repeated: 0, inflater: None }
+        let client = shard.plan.client;
+        let step = match client {
+            Kind::Socketio => Step::Opening,
+            Kind::Plain => Step::Connecting,
+        };
+        Self { shard, index, step, requests: Requests::of(client), repeated: 0, inflater: None }
     }
 
     /// Whether the client has subscribed.
@@ -69,29 +74,34 @@ impl Conversation {
         }
     }
 
-    /// Takes a packet; `now` is when it was read.
+    /// Takes a message; `now` is when it was read.
     ///
     /// # Errors
     /// If the server refuses something or ends the conversation.
-    pub(super) fn packet(&mut self, packet: &[u8], now: u64) -> Result<Option<Reply>> {
-        if packet.starts_with(b"42") {
-            self.event(packet, now);
-            return Ok(None);
-        }
-        match (packet, self.step) {
-            ([b'2', ..], _) => Ok(Some("3".into())),
-            ([b'0', ..], Step::Opening) => Ok(Some(self.go(Step::Connecting))),
-            ([b'4', b'0', ..], Step::Connecting) => Ok(Some(self.go(Step::Authenticating))),
-            ([b'4', b'3', ack @ ..], Step::Authenticating) => {
-                Ok(self.requests.answered(ack)?.then(|| self.go(Step::Subscribing)))
+    pub(super) fn message(&mut self, message: &[u8], now: u64) -> Result<Option<Reply>> {
+        let plan = &self.shard.plan;
+        let heard = match plan.client {
+            Kind::Socketio => heard::packet(message, plan.form),
+            Kind::Plain => heard::frame(message),
+        };
+        match (heard, self.step) {
+            (Heard::Event, _) => {
+                self.event(message, now);
+                Ok(None)
             }
-            ([b'4', b'3', ack @ ..], Step::Subscribing) => {
-                if self.requests.answered(ack)? {
+            (Heard::Ping, _) => Ok(Some("3".into())),
+            (Heard::Open, Step::Opening) => Ok(Some(self.go(Step::Connecting))),
+            (Heard::Connected, Step::Connecting) => Ok(Some(self.go(Step::Authenticating))),
+            (Heard::Answer(answer), Step::Authenticating) => {
+                Ok(self.requests.answered(answer)?.then(|| self.go(Step::Subscribing)))
+            }
+            (Heard::Answer(answer), Step::Subscribing) => {
+                if self.requests.answered(answer)? {
                     self.step = Step::Ready;
                 }
                 Ok(None)
             }
-            ([b'1', ..] | [b'4', b'1' | b'4', ..], _) => bail!("the server refused or ended it: {}", shown(packet)),
+            (Heard::Refusal, _) => bail!("the server refused or ended it: {}", shown(message)),
             _ => Ok(None),
         }
     }
@@ -99,7 +109,7 @@ impl Conversation {
     /// Takes a deflated message, which only a sample of the clients looks into.
     pub(super) fn deflated(&mut self, message: &[u8], now: u64) -> Result<Option<Reply>> {
         let Some(mut inflater) = self.inflater.take() else {
-            if message.len() <= DEFLATED_PING {
+            if self.shard.plan.client == Kind::Socketio && message.len() <= DEFLATED_PING {
                 return Ok(Some("3".into()));
             }
             self.shard.count_frame(self.index, None);
@@ -109,7 +119,7 @@ impl Conversation {
         let mut inflated = shard.inflated.borrow_mut();
         inflater.inflate(message, &mut inflated)?;
         self.inflater = Some(inflater);
-        self.packet(&inflated, now)
+        self.message(&inflated, now)
     }
 
     /// What to say again after the server has been silent for too long.
@@ -136,13 +146,8 @@ impl Conversation {
         }
     }
 
-    fn event(&self, packet: &[u8], now: u64) {
-        let wanted = match self.shard.plan.form {
-            Form::Named => packet.starts_with(NAMED),
-            Form::Envelope => packet.starts_with(ENVELOPE),
-            Form::Both => packet.starts_with(NAMED) || packet.starts_with(ENVELOPE),
-        };
-        if let Some(stamp) = wanted.then(|| payload::stamp(packet)).flatten() {
+    fn event(&self, event: &[u8], now: u64) {
+        if let Some(stamp) = payload::stamp(event) {
             self.shard.count_frame(self.index, Some(now.saturating_sub(stamp.sent)));
         }
     }
@@ -155,12 +160,22 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::cli::bench::{args::Transport, clock::Clock, shard::Plan, target::Target};
+    use crate::cli::bench::{
+        args::{Form, Transport},
+        clock::Clock,
+        shard::Plan,
+        target::Target,
+    };
 
     fn conversation(form: Form) -> Conversation {
+        conversation_of(Kind::Socketio, form)
+    }
+
+    fn conversation_of(client: Kind, form: Form) -> Conversation {
         let plan = Plan {
             target: Target::parse("http://127.0.0.1:5000").unwrap(),
             clock: Clock::start(),
+            client,
             transport: Transport::Websocket,
             form,
             deflate: false,
@@ -174,8 +189,8 @@ mod tests {
         Conversation::new(Rc::new(shard), 0)
     }
 
-    fn say(conversation: &mut Conversation, packet: &str) -> Option<String> {
-        conversation.packet(packet.as_bytes(), 1_000).unwrap().map(Cow::into_owned)
+    fn say(conversation: &mut Conversation, message: &str) -> Option<String> {
+        conversation.message(message.as_bytes(), 1_000).unwrap().map(Cow::into_owned)
     }
 
     #[test]
@@ -191,11 +206,32 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_client_does_the_same_in_frames() {
+        let mut client = conversation_of(Kind::Plain, Form::Named);
+        let authenticate = say(&mut client, r#"{"event":"connected","data":{}}"#).unwrap();
+        let authenticate: serde_json::Value = serde_json::from_str(&authenticate).unwrap();
+        assert_eq!((&authenticate["event"], &authenticate["id"]), (&"authenticate".into(), &1.into()));
+        assert_eq!(authenticate["data"]["user_id"], "bench-0");
+        assert_eq!(say(&mut client, r#"{"event":"authenticated","data":{}}"#), None);
+        let subscribe = say(&mut client, r#"{"event":"authenticate:ack","data":{"success":true},"id":1}"#).unwrap();
+        assert!(subscribe.contains(r#""event":"subscribe""#), "{subscribe}");
+        let refused = r#"{"event":"subscribe:ack","data":{"success":false,"code":"FORBIDDEN"},"id":2}"#;
+        assert!(client.message(refused.as_bytes(), 0).unwrap_err().to_string().contains("FORBIDDEN"));
+        assert_eq!(say(&mut client, r#"{"event":"subscribe:ack","data":{"success":true},"id":2}"#), None);
+        assert!(client.is_ready());
+        let mut payload = Vec::new();
+        payload::render(&mut payload, 0, "org_bench", 260);
+        let payload = String::from_utf8(payload).unwrap();
+        say(&mut client, &format!(r#"{{"message_id":"m","event":"kpi:update","data":{payload}}}"#));
+        assert_eq!(client.shard.frames(), 1);
+    }
+
+    #[test]
     fn a_refusal_says_what_the_server_said() {
         let mut client = conversation(Form::Named);
         say(&mut client, "0{}");
         say(&mut client, "40{}");
-        let refused = client.packet(b"431[{\"success\":false,\"code\":\"AUTH_FAILED\"}]", 0);
+        let refused = client.message(b"431[{\"success\":false,\"code\":\"AUTH_FAILED\"}]", 0);
         assert!(refused.unwrap_err().to_string().contains("AUTH_FAILED"));
     }
 

@@ -2,6 +2,7 @@
 
 mod conversation;
 mod either;
+mod heard;
 mod polling;
 mod websocket;
 

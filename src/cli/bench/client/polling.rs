@@ -82,7 +82,7 @@ impl Client {
         let (now, before) = (shard.plan.clock.now(), shard.frames());
         let mut replies = Vec::new();
         for packet in body.split(|byte| *byte == SEPARATOR) {
-            replies.extend(self.conversation.packet(packet, now)?);
+            replies.extend(self.conversation.message(packet, now)?);
         }
         shard.count_read(before, bytes, now);
         if replies.is_empty() { Ok(()) } else { self.posts.send(&replies.join("\u{1e}")).await }

@@ -40,7 +40,7 @@ impl Client {
     /// Connects, authenticates and subscribes.
     pub(super) async fn connect(conversation: Conversation) -> Result<Self> {
         let plan = &conversation.shard.plan;
-        let upgrade = time::timeout(UPGRADE_TIMEOUT, websocket::upgrade(&plan.target, plan.deflate));
+        let upgrade = time::timeout(UPGRADE_TIMEOUT, websocket::upgrade(&plan.target, plan.client, plan.deflate));
         let (head, stream, early) = upgrade.await.context("the server did not answer the upgrade")??;
         let mut client =
             Self { stream, incoming: Incoming { frames: Frames::default(), conversation, replies: Vec::new() } };
@@ -141,7 +141,7 @@ impl Incoming {
 fn take_frame(conversation: &mut Conversation, replies: &mut Vec<u8>, frame: &Frame<'_>, now: u64) -> Result<()> {
     let reply = match frame.opcode {
         Opcode::Text if frame.deflated => conversation.deflated(frame.payload, now)?,
-        Opcode::Text => conversation.packet(frame.payload, now)?,
+        Opcode::Text => conversation.message(frame.payload, now)?,
         Opcode::Ping => {
             frame::write(replies, Opcode::Pong, frame.payload);
             None

@@ -8,6 +8,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time};
 
 use super::{conversation::Conversation, shard::Shard};
 use crate::cli::bench::{
+    args::Kind,
     frame::{self, Frame, Frames, Opcode},
     websocket,
 };
@@ -26,7 +27,7 @@ pub(super) struct Link {
 impl Link {
     /// Opens a WebSocket.
     pub(super) async fn open(shard: Rc<Shard>, conversation: &mut Conversation) -> Result<Self> {
-        let upgrade = time::timeout(OPEN_TIMEOUT, websocket::upgrade(&shard.plan.target, false)).await;
+        let upgrade = time::timeout(OPEN_TIMEOUT, websocket::upgrade(&shard.plan.target, Kind::Socketio, false)).await;
         let (head, stream, early) = upgrade.context("the server did not answer the upgrade")??;
         let extension = head.header("sec-websocket-extensions");
         ensure!(extension.is_none(), "the server chose an extension that was not offered");
