@@ -219,7 +219,9 @@ impl Register {
         if !self.is_unsaved.swap(false, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = saved::write(path, &self.lock().saved()) {
+        // The disk can take its time, and who comes and goes must not wait for it.
+        let saved = self.lock().saved();
+        if let Err(error) = saved::write(path, &saved) {
             self.is_unsaved.store(true, Ordering::SeqCst);
             tracing::error!(%error, path = %path.display(), "the open check-ins are not written down");
         }
@@ -305,6 +307,9 @@ impl Today {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
@@ -429,6 +434,30 @@ mod tests {
         assert_eq!(enter(&second, "7", at_ms).expect_err("is in"), Refusal::AlreadyIn("7".into()));
         let went = second.check_out(&open, None, at_ms).expect("a check-out");
         assert_eq!(went.record.json()["member"]["id"], json!(7));
+    }
+
+    #[test]
+    fn a_slow_disk_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("check-ins.json");
+        // A pipe stands in for the new file: it takes nothing more when it is full.
+        let pipe = folder.path().join("check-ins.json.new");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("a pipe").success());
+        let register = Arc::new(register(Settings { saved_at: Some(path), ..Settings::default() }));
+        let notes = "x".repeat(1_000_000);
+        register.check_in(id(1), None, notes, NOON).expect("a check-in");
+        let saves = thread::spawn({
+            let register = register.clone();
+            move || register.save()
+        });
+        let mut reads = fs::File::open(&pipe).expect("a pipe that is written to");
+        let (done, is_done) = mpsc::channel();
+        let comes = thread::spawn(move || done.send(enter(&register, 2, NOON).is_ok()));
+        let came = is_done.recv_timeout(Duration::from_secs(10));
+        std::io::copy(&mut reads, &mut std::io::sink()).expect("all that is written");
+        saves.join().expect("it ends");
+        comes.join().expect("it ends").expect("it is awaited");
+        assert_eq!(came, Ok(true));
     }
 
     #[test]
