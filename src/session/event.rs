@@ -80,33 +80,32 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
     if incoming.attachments().is_some() && !client_events::takes_attachments(session, &call.name) {
         return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
     }
+    let argument = call.argument.get();
     let (mut listens, mut is_greeted) = (None, false);
     let result = match &*call.name {
         "authenticate" => {
             let is_new = session.is_unknown();
-            authenticate::handle(session, call.argument).inspect(|_| {
+            authenticate::handle(session, argument).inspect(|_| {
                 (listens, is_greeted) = (is_new.then(|| session.recipient.interest().clone()), is_new);
             })
         }
-        "subscribe" | "client:subscribe" => {
-            match subscribe::handle(session, call.argument, incoming.answer_to.as_ref()) {
-                Ok(Answer::Now(answer, new)) => {
-                    listens = Some(new);
-                    Ok(Some(answer))
-                }
-                Ok(Answer::Later) => return,
-                Err(error) => Err(error),
+        "subscribe" | "client:subscribe" => match subscribe::handle(session, argument, incoming.answer_to.as_ref()) {
+            Ok(Answer::Now(answer, new)) => {
+                listens = Some(new);
+                Ok(Some(answer))
             }
-        }
-        "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, call.argument),
-        "client:ping" => ping::handle(session, call.argument, incoming.answer_to.is_some()),
-        "message" => match message::handle(session, call.argument, incoming.answer_to.as_ref()) {
+            Ok(Answer::Later) => return,
+            Err(error) => Err(error),
+        },
+        "unsubscribe" | "client:unsubscribe" => unsubscribe::handle(session, argument),
+        "client:ping" => ping::handle(session, argument, incoming.answer_to.is_some()),
+        "message" => match message::handle(session, argument, incoming.answer_to.as_ref()) {
             Ok(message::Answer::Now(answer)) => Ok(answer),
             Ok(message::Answer::Later) => return,
             Err(error) => Err(error),
         },
-        "presence" => presence::handle(session, call.argument),
-        "ack" => ack::handle(session, call.argument),
+        "presence" => presence::handle(session, argument),
+        "ack" => ack::handle(session, argument),
         name => {
             let sent = Sent { name, argument: call.argument, attachments: incoming.attachments() };
             match client_events::handle(session, sent, || Reply::new(session, incoming.answer_to.as_ref())) {

@@ -40,7 +40,7 @@ pub(super) fn handle(
     let name = || envelope.event.chars().take(64).collect();
     let receipt = || json!({ "message_id": envelope.message_id, "status": "received", "timestamp": now_iso() });
     let receipt = envelope.requires_ack.then(receipt);
-    let data = envelope.data.as_ref().map_or("null", |data| data.get());
+    let data = envelope.data.as_deref().unwrap_or(RawValue::NULL);
     let sent = Sent { name: &envelope.event, argument: data, attachments: None };
     let reply = || Reply::new(session, answer_to).with_receipt(receipt.clone().unwrap_or(json!({ "success": true })));
     match client_events::handle(session, sent, reply)? {

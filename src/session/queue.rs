@@ -45,7 +45,7 @@ impl fmt::Debug for Said {
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) name: Cow<'a, str>,
-    pub(super) argument: &'a str,
+    pub(super) argument: &'a RawValue,
 }
 
 impl Incoming {
@@ -65,9 +65,9 @@ impl Incoming {
                 // Borrowed and not looked into: a payload can be as deep as it likes.
                 let parts: Vec<&RawValue> = serde_json::from_str(value.as_str()?).ok()?;
                 let name = serde_json::from_str::<String>(parts.first()?.get()).ok()?;
-                Some(Call { name: name.into(), argument: parts.get(1).map_or("null", |part| part.get()) })
+                Some(Call { name: name.into(), argument: parts.get(1).copied().unwrap_or(RawValue::NULL) })
             }
-            Said::Frame(name, argument) => Some(Call { name: (&**name).into(), argument: argument.get() }),
+            Said::Frame(name, argument) => Some(Call { name: (&**name).into(), argument }),
             Said::Refused(_) => None,
         }
     }

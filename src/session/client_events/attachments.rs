@@ -15,12 +15,10 @@ use crate::wire::WireError;
 /// # Errors
 /// If a place names an attachment that is not there, or that stands elsewhere already: repeated, a small event would
 /// become a huge one.
-pub(super) fn embed(argument: &str, attachments: Option<&VecDeque<Bytes>>) -> Result<Box<RawValue>, WireError> {
-    let malformed = |why: &dyn ToString| WireError::malformed("payload", &why.to_string());
-    let Some(attachments) = attachments else {
-        return RawValue::from_string(argument.to_owned()).map_err(|error| malformed(&error));
-    };
-    let mut payload: Value = serde_json::from_str(argument).map_err(|error| malformed(&error))?;
+pub(super) fn embed(argument: &RawValue, attachments: Option<&VecDeque<Bytes>>) -> Result<Box<RawValue>, WireError> {
+    let Some(attachments) = attachments else { return Ok(argument.to_owned()) };
+    let mut payload: Value =
+        serde_json::from_str(argument.get()).map_err(|error| WireError::malformed("payload", &error))?;
     let mut left: Vec<Option<&Bytes>> = attachments.iter().map(Some).collect();
     fill(&mut payload, &mut left)?;
     Ok(to_raw_value(&payload).expect("a value is always JSON"))
@@ -49,9 +47,13 @@ fn placeholder(value: &Value) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).expect("JSON")
+    }
+
     fn of(argument: &str) -> Result<String, WireError> {
         let attachments = VecDeque::from([Bytes::from_static(b"abc"), Bytes::from_static(&[0xff])]);
-        embed(argument, Some(&attachments)).map(|payload| payload.get().to_owned())
+        embed(raw(argument), Some(&attachments)).map(|payload| payload.get().to_owned())
     }
 
     #[test]
@@ -60,7 +62,7 @@ mod tests {
         assert_eq!(told.as_deref(), Ok(r#"{"a":["/w=="],"b":"YWJj","c":1}"#));
         // One in a later argument is not asked for.
         assert_eq!(of(r#"{"_placeholder":false,"num":0}"#).as_deref(), Ok(r#"{"_placeholder":false,"num":0}"#));
-        let plain = embed(r#"{"b": 1.50, "a":{"_placeholder":true,"num":0}}"#, None).expect("a payload");
+        let plain = embed(raw(r#"{"b": 1.50, "a":{"_placeholder":true,"num":0}}"#), None).expect("a payload");
         assert_eq!(plain.get(), r#"{"b": 1.50, "a":{"_placeholder":true,"num":0}}"#);
     }
 

@@ -20,7 +20,7 @@ use crate::wire::WireError;
 #[derive(Debug, Clone, Copy)]
 pub(in crate::session) struct Sent<'a> {
     pub(in crate::session) name: &'a str,
-    pub(in crate::session) argument: &'a str,
+    pub(in crate::session) argument: &'a RawValue,
     pub(in crate::session) attachments: Option<&'a VecDeque<Bytes>>,
 }
 
