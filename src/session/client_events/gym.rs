@@ -4,9 +4,9 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
 use super::dispatch::{Case, Work};
-use crate::hub::{Publication, Target};
+use crate::hub::Publication;
 use crate::register::{Change, Direction, MemberId, Refusal, Register};
-use crate::rooms::{Scope, ScopeFields};
+use crate::rooms::Scope;
 use crate::wire::{WireError, now_ms, read_object};
 
 /// Longest text about a check-in, in bytes.
@@ -39,9 +39,7 @@ async fn publish(case: &Case, change: &Change) {
     let scope = Scope::organization(case.identity.organization.clone());
     for (event, payload) in change.events() {
         let payload = to_raw_value(&payload).expect("a value is always JSON");
-        let target = Target { scope: (&scope).into(), ..Target::default() };
-        let publication = Publication { target, ..Publication::new(event, payload, ScopeFields::default()) };
-        let published = match hub.draft(publication) {
+        let published = match hub.draft(Publication::new(event, payload, (&scope).into())) {
             Ok(draft) => hub.publish(draft).await.map(|_| ()),
             Err(error) => Err(error),
         };
