@@ -174,8 +174,8 @@ impl Hub {
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
         let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
         self.freshness.heard(&appended.entries[0].draft);
-        self.latest.hear(&appended.entries[0].draft);
         let position = appended.entries[0].position.clone();
+        self.latest.hear(&appended.entries[0].draft, position.offset);
         if let Some(receipt) = receipt.filter(|_| escalates) {
             self.watch(receipt, appended.entries[0].clone(), Done::default());
         }
