@@ -77,6 +77,11 @@ impl User {
         self.count() == 0 && self.told == Status::Offline
     }
 
+    /// The status that is not hidden by the grace period.
+    fn visible(&self, now: i64) -> Status {
+        if self.due.is_some_and(|at| at > now) { self.told } else { self.status() }
+    }
+
     fn shown(&self, user: &Id, status: Status, now: i64) -> Shown {
         let seen_at_ms = if self.status() == Status::Offline { self.seen_at_ms } else { now };
         Shown { user: user.clone(), status, seen_at_ms, sockets: self.count() }
@@ -177,24 +182,41 @@ impl Book {
         gone_since_ms: Option<i64>,
         now: i64,
     ) -> impl Iterator<Item = Shown> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let users = self.organizations.get(organization).into_iter();
-        users
-            .flat_map(move |users| users.range::<Id, _>((from, Bound::Unbounded)))
-            .filter(move |(_, user)| {
-                user.told != Status::Offline || gone_since_ms.is_some_and(|since| user.seen_at_ms >= since)
-            })
-            .map(move |(id, user)| user.shown(id, user.told, now))
+        let users = self.behind(organization, after).filter(move |(_, user)| {
+            user.told != Status::Offline || gone_since_ms.is_some_and(|since| user.seen_at_ms >= since)
+        });
+        users.map(move |(id, user)| user.shown(id, user.told, now))
     }
 
-    /// All users of an organization, by id, as they are now but for what waits for the grace period.
-    pub(super) fn all(&self, organization: &Id, now: i64) -> Vec<Shown> {
-        let users = self.organizations.get(organization).into_iter().flatten();
-        let shown = users.map(|(id, user)| {
-            let waits = user.due.is_some_and(|at| at > now);
-            user.shown(id, if waits { user.told } else { user.status() }, now)
-        });
-        shown.collect()
+    /// A user as it is now but for what waits for the grace period.
+    pub(super) fn user(&self, organization: &Id, id: &Id, now: i64) -> Option<Shown> {
+        let user = self.organizations.get(organization)?.get(id)?;
+        Some(user.shown(id, user.visible(now), now))
+    }
+
+    /// The same of the users behind one, by id.
+    pub(super) fn users(
+        &self,
+        organization: &Id,
+        after: Option<&Id>,
+        with_offline: bool,
+        now: i64,
+    ) -> impl Iterator<Item = Shown> {
+        let users = self.behind(organization, after).map(move |(id, user)| (id, user, user.visible(now)));
+        let listed = users.filter(move |(_, _, status)| with_offline || *status != Status::Offline);
+        listed.map(move |(id, user, status)| user.shown(id, status, now))
+    }
+
+    /// How many they are altogether.
+    pub(super) fn count(&self, organization: &Id, with_offline: bool, now: i64) -> usize {
+        let users = self.behind(organization, None);
+        users.filter(|(_, user)| with_offline || user.visible(now) != Status::Offline).count()
+    }
+
+    fn behind(&self, organization: &Id, after: Option<&Id>) -> impl Iterator<Item = (&Id, &User)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let users = self.organizations.get(organization).into_iter();
+        users.flat_map(move |users| users.range::<Id, _>((from, Bound::Unbounded)))
     }
 
     /// A user is gone, and for now remembered.

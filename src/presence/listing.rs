@@ -9,6 +9,9 @@ use crate::events::ChannelMask;
 use crate::rooms::{Id, user_room};
 use crate::wire::{WireError, iso};
 
+/// Users that are looked at before others may change the book.
+const PORTION: usize = 64;
+
 /// Which users are listed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter<'a> {
@@ -54,27 +57,66 @@ impl Presence {
     /// The users of an organization.
     ///
     /// # Errors
-    /// If the channel is not known.
+    /// If the channel is not known, or a user is named who cannot be one.
     pub fn list(&self, organization: &Id, filter: &Filter<'_>) -> Result<Listing, WireError> {
         let audience = |name: &str| {
             let unknown = || WireError::UnknownChannel(name.chars().take(64).collect());
             self.hub.catalogue.audience_of(name).ok_or_else(unknown)
         };
         let channel = filter.channel.map(audience).transpose()?;
-        let mut found = self.lock().all(organization, self.now());
-        found.retain(|shown| {
-            filter.user.is_none_or(|user| user == shown.user.as_str())
-                && (shown.status != Status::Offline || filter.with_offline || filter.user.is_some())
-                && channel.is_none_or(|channel| self.receives(organization, &shown.user, channel))
-        });
-        let total = found.len();
-        if let Some(after) = filter.after {
-            found.retain(|shown| shown.user.as_str() > after);
-        }
+        let id = |name, text| Id::parse(text).map_err(|error| WireError::malformed(name, &error));
+        let user = filter.user.map(|user| id("user_id", user)).transpose()?;
+        let after = filter.after.filter(|after| !after.is_empty()).map(|after| id("cursor", after)).transpose()?;
+        // One more than there is room for tells that more follow.
+        let (mut found, total) = match (user, channel) {
+            (Some(user), channel) => {
+                let shown = self.lock().user(organization, &user, self.now());
+                let listed =
+                    shown.filter(|_| channel.is_none_or(|channel| self.receives(organization, &user, channel)));
+                let total = usize::from(listed.is_some());
+                (listed.into_iter().filter(|shown| Some(&shown.user) > after.as_ref()).collect(), total)
+            }
+            (None, None) => {
+                let (book, now) = (self.lock(), self.now());
+                let users = book.users(organization, after.as_ref(), filter.with_offline, now);
+                (users.take(filter.limit + 1).collect(), book.count(organization, filter.with_offline, now))
+            }
+            (None, Some(channel)) => self.receivers(organization, channel, filter, after.as_ref()),
+        };
         let more = found.len() > filter.limit;
         found.truncate(filter.limit);
         let users = found.into_iter().map(|shown| self.view(organization, shown)).collect();
         Ok(Listing { users, total, more })
+    }
+
+    /// Users who receive any of these channels: one more than a page of those behind one, and how many there are.
+    fn receivers(
+        &self,
+        organization: &Id,
+        channels: ChannelMask,
+        filter: &Filter<'_>,
+        after: Option<&Id>,
+    ) -> (Vec<Shown>, usize) {
+        let (mut found, mut total, mut last) = (Vec::new(), 0, None::<Id>);
+        loop {
+            // The book is not locked while the directory is asked.
+            let users: Vec<Shown> = {
+                let book = self.lock();
+                book.users(organization, last.as_ref(), filter.with_offline, self.now()).take(PORTION).collect()
+            };
+            last = users.last().filter(|_| users.len() == PORTION).map(|shown| shown.user.clone());
+            for shown in users {
+                if self.receives(organization, &shown.user, channels) {
+                    total += 1;
+                    if found.len() <= filter.limit && Some(&shown.user) > after {
+                        found.push(shown);
+                    }
+                }
+            }
+            if last.is_none() {
+                return (found, total);
+            }
+        }
     }
 
     /// Whether a socket of a user receives any of these channels.

@@ -181,10 +181,14 @@ mod tests {
         let visitor = Identity { user: id("visitor"), anonymous: true, ..known.clone() };
         let attendances = [presence.attend(&known, Status::Busy), presence.attend(&visitor, Status::Busy)];
         assert!(attendances[0].is_some() && attendances[1].is_none());
-        let all = presence.lock().all(&id("o"), presence.now());
-        assert_eq!(all.iter().map(|shown| (shown.user.as_str(), shown.sockets)).collect::<Vec<_>>(), [("known", 1)]);
+        let all = || -> Vec<(String, u32)> {
+            let (book, organization) = (presence.lock(), id("o"));
+            let users = book.users(&organization, None, true, presence.now());
+            users.map(|shown| (shown.user.to_string(), shown.sockets)).collect()
+        };
+        assert_eq!(all(), [("known".to_owned(), 1)]);
         drop(attendances);
-        assert_eq!(presence.lock().all(&id("o"), presence.now())[0].sockets, 0);
+        assert_eq!(all(), [("known".to_owned(), 0)]);
         stopping.cancel();
         tasks.close();
         tasks.wait().await;

@@ -324,6 +324,33 @@ async fn users_are_listed_with_what_they_listen_to() {
 }
 
 #[tokio::test]
+async fn many_listeners_are_listed_in_pages() {
+    const MANY: usize = 90;
+    let server = start(0).await;
+    let mut sockets = Vec::new();
+    for user in 0..MANY {
+        let user = connect(&server, &format!("u{user:03}")).await;
+        sockets.push(if sockets.len() % 2 == 0 { user } else { user.without_implicit().await });
+    }
+    for (query, count) in [("", MANY), ("&channel=kpi", MANY / 2)] {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = list(&server, &format!("{query}&limit=20&cursor={cursor}")).await;
+            assert_eq!(page["total_count"], count, "{query}");
+            found.extend(users(&page).into_iter().map(|(user, _)| user.to_owned()));
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            assert_eq!(Some(next), found.last().map(String::as_str));
+            cursor = next.to_owned();
+        }
+        let step = MANY / count;
+        let expected: Vec<String> = (0..MANY).step_by(step).map(|user| format!("u{user:03}")).collect();
+        assert_eq!(found, expected, "{query}");
+    }
+    let (status, answer) = server.get(&format!("/presence?organization_id=org-1&cursor={}", "x".repeat(129))).await;
+    assert_eq!((status, &answer["code"]), (400, &json!("INVALID_MESSAGE")), "{answer}");
+}
+
+#[tokio::test]
 async fn a_key_sees_its_own_organizations() {
     let server = TestServer::start(|config| {
         config.api.keys = vec![

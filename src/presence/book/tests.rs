@@ -34,10 +34,8 @@ impl Told {
     }
 
     fn seen(&self, user: &str, now: i64) -> Option<(Status, i64, u32)> {
-        let all = self.0.all(&id("o"), now);
-        all.into_iter()
-            .find(|shown| shown.user.as_str() == user)
-            .map(|shown| (shown.status, shown.seen_at_ms, shown.sockets))
+        let shown = self.0.user(&id("o"), &id(user), now)?;
+        Some((shown.status, shown.seen_at_ms, shown.sockets))
     }
 }
 
@@ -169,5 +167,25 @@ fn of_those_who_are_gone_so_many_are_remembered() {
     assert_eq!(book.seen("b", 999), Some((Online, 999, 1)), "who is there is not forgotten");
     book.change("b", Change::Leave(Online), 1_000);
     book.announced(1_000 + GRACE);
-    assert_eq!(book.0.all(&id("o"), 9_999).len(), 2);
+    assert_eq!(book.0.count(&id("o"), true, 9_999), 2);
+}
+
+#[test]
+fn users_are_listed_behind_one() {
+    let mut book = Told::new();
+    for (user, status) in [("a", Online), ("b", Offline), ("c", Busy), ("d", Away)] {
+        book.change(user, Change::Enter(status), 0);
+    }
+    book.announced(0);
+    book.change("d", Change::Leave(Away), 10);
+    let names = |after: Option<&str>, with_offline| -> Vec<(String, Status)> {
+        let (organization, after) = (id("o"), after.map(id));
+        let users = book.0.users(&organization, after.as_ref(), with_offline, 50);
+        users.map(|shown| (shown.user.to_string(), shown.status)).collect()
+    };
+    assert_eq!(names(None, false), [told("a", Online), told("c", Busy), told("d", Away)].concat());
+    assert_eq!(names(Some("a"), true), [told("b", Offline), told("c", Busy), told("d", Away)].concat());
+    assert_eq!(names(Some("bb"), true), [told("c", Busy), told("d", Away)].concat());
+    assert_eq!((book.0.count(&id("o"), true, 50), book.0.count(&id("o"), false, 50)), (4, 3));
+    assert_eq!((book.0.count(&id("other"), true, 50), book.seen("e", 50)), (0, None));
 }
