@@ -1,7 +1,8 @@
 //! Announces changes as `presence:update`, in order for each user.
 //!
 //! A portion holds a user once, and the next one is taken when it is
-//! delivered.
+//! delivered. Who could not be announced is put back into the book, so that
+//! nobody else waits for that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,8 @@ pub(super) const CHANNEL: &str = "presence";
 /// Changes that are announced at a time.
 const PORTION: usize = 64;
 
-/// How long after a change could not be published it is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long after a change could not be published it is tried again, in milliseconds.
+pub(super) const AGAIN_MS: i64 = 5_000;
 
 #[derive(Serialize)]
 struct Update<'a> {
@@ -80,25 +81,28 @@ impl Presence {
         }
     }
 
-    /// Publishes changes until each of them is in the log and delivered.
-    async fn announce(&self, changes: &[(Id, Shown)]) {
-        let mut left: Vec<&(Id, Shown)> = changes.iter().collect();
-        loop {
-            let results = join_all(left.iter().map(|(organization, shown)| self.publish(organization, shown))).await;
-            let mut results = results.into_iter();
-            left.retain(|_| results.next().is_some_and(|result| result.is_err()));
-            if left.is_empty() {
-                return;
-            }
-            tracing::warn!(changes = left.len(), "changes of presence are not published; it is tried again");
-            tokio::time::sleep(AGAIN).await;
+    /// Publishes changes, and waits until they are delivered.
+    pub(super) async fn announce(&self, changes: &[(Id, Shown)]) {
+        let results = join_all(changes.iter().map(|(organization, shown)| self.publish(organization, shown))).await;
+        let failures = changes.iter().zip(results).filter_map(|(change, result)| Some((change, result.err()?)));
+        let missed: Vec<(&(Id, Shown), WireError)> = failures.collect();
+        let Some((_, error)) = missed.first() else { return };
+        tracing::warn!(changes = missed.len(), %error, "changes of presence are not published; it is tried again");
+        let (mut book, again_at) = (self.lock(), self.now().saturating_add(AGAIN_MS));
+        for ((organization, shown), _) in missed {
+            book.missed(organization, shown, again_at);
         }
     }
 
+    /// Publishes a change; one that can never become an entry is given up.
     async fn publish(&self, organization: &Id, shown: &Shown) -> Result<(), WireError> {
         let scope = ScopeFields { organization_id: Some(organization.to_string()), ..ScopeFields::default() };
-        let publication = Publication::new(EVENT, payload(shown), scope);
-        self.hub.publish(self.hub.draft(publication)?).await?;
-        Ok(())
+        match self.hub.draft(Publication::new(EVENT, payload(shown), scope)) {
+            Ok(draft) => self.hub.publish(draft).await.map(|_| ()),
+            Err(error) => {
+                tracing::error!(%error, %organization, user = %shown.user, "a change of presence cannot be published");
+                Ok(())
+            }
+        }
     }
 }

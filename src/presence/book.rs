@@ -51,6 +51,8 @@ struct User {
     sockets: [u32; 4],
     /// The status that was announced last.
     told: Status,
+    /// Whether that could not be announced after all, so that something has to be.
+    is_missed: bool,
     /// When another is to be announced.
     due: Option<i64>,
     /// When it was last there, unless it is there.
@@ -59,7 +61,7 @@ struct User {
 
 impl User {
     fn new(now: i64) -> Self {
-        Self { sockets: [0; 4], told: Status::Offline, due: None, seen_at_ms: now }
+        Self { sockets: [0; 4], told: Status::Offline, is_missed: false, due: None, seen_at_ms: now }
     }
 
     /// The strongest status of its sockets.
@@ -74,7 +76,7 @@ impl User {
 
     /// Whether it is gone, and everybody knows.
     fn is_gone(&self) -> bool {
-        self.count() == 0 && self.told == Status::Offline
+        self.count() == 0 && self.told == Status::Offline && !self.is_missed
     }
 
     /// The status that is not hidden by the grace period.
@@ -120,7 +122,7 @@ impl Book {
             user.seen_at_ms = now;
         }
         let due = match change {
-            _ if after == user.told => None,
+            _ if after == user.told => user.due.filter(|_| user.is_missed),
             Change::Leave(_) if after < user.told => Some(now.saturating_add(self.grace_ms)),
             _ => Some(now),
         };
@@ -161,7 +163,7 @@ impl Book {
             let (organization, id) = &whom;
             let users = self.organizations.get_mut(organization);
             let Some(user) = users.and_then(|users| users.get_mut(id)) else { continue };
-            (user.due, user.told) = (None, user.status());
+            (user.due, user.told, user.is_missed) = (None, user.status(), false);
             let shown = user.shown(id, user.told, now);
             if is_listened_to(organization) {
                 found.push((organization.clone(), shown));
@@ -172,6 +174,19 @@ impl Book {
             }
         }
         Some(found)
+    }
+
+    /// A user could not be announced: its status at that time is due, unless another is before.
+    pub(super) fn missed(&mut self, organization: &Id, shown: &Shown, at: i64) {
+        let whom = (organization.clone(), shown.user.clone());
+        let users = self.organizations.entry(organization.clone()).or_default();
+        // Who was gone may be forgotten by now.
+        let user = users.entry(shown.user.clone()).or_insert_with(|| User::new(shown.seen_at_ms));
+        if user.is_gone() {
+            self.gone.remove(&whom, user.seen_at_ms);
+        }
+        user.is_missed = true;
+        self.due.insert((*user.due.get_or_insert(at), whom));
     }
 
     /// Users behind one, by id, as it was announced last: those who are there, and those who are gone since a time.

@@ -166,6 +166,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_that_is_not_published_is_put_back() {
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let presence = presence(&mut Config::default(), &tasks, &stopping);
+        // Nothing is delivered from here on.
+        stopping.cancel();
+        tasks.close();
+        tasks.wait().await;
+        let whom = (Id::parse("o").expect("an id"), Id::parse("u").expect("an id"));
+        presence.change(&whom, Change::Enter(Status::Busy));
+        let changes = presence.lock().due(presence.now(), 1, |_| true).expect("a change");
+        assert_eq!((changes.len(), presence.lock().wakes_at()), (1, None));
+        let before = presence.now();
+        let announced = tokio::time::timeout(Duration::from_secs(3), presence.announce(&changes)).await;
+        assert!(announced.is_ok(), "others go on");
+        assert!(presence.lock().wakes_at().is_some_and(|at| at >= before + announce::AGAIN_MS));
+    }
+
+    #[tokio::test]
     async fn who_is_not_known_does_not_count() {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let presence = presence(&mut Config::default(), &tasks, &stopping);

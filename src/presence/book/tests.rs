@@ -189,3 +189,38 @@ fn users_are_listed_behind_one() {
     assert_eq!((book.0.count(&id("o"), true, 50), book.0.count(&id("o"), false, 50)), (4, 3));
     assert_eq!((book.0.count(&id("other"), true, 50), book.seen("e", 50)), (0, None));
 }
+
+#[test]
+fn who_could_not_be_announced_is_announced_again_as_it_is_then() {
+    let mut book = Told::new();
+    let portion = |book: &mut Told, now| book.0.due(now, 9, |_| true).expect("a portion");
+    for user in ["same", "other", "gone"] {
+        book.change(user, Change::Enter(Online), 0);
+    }
+    let missed = portion(&mut book, 0);
+    book.change("other", Change::Enter(Busy), 1);
+    book.change("gone", Change::Switch(Online, Offline), 1);
+    for (organization, shown) in &missed {
+        book.0.missed(organization, shown, 50);
+    }
+    assert_eq!(book.announced(1), [told("gone", Offline), told("other", Busy)].concat(), "nobody waits");
+    // Whoever was told the status in the meantime hears it again, also if it is what was announced before.
+    book.change("same", Change::Enter(Away), 2);
+    assert_eq!((book.announced(49), book.announced(50)), (vec![], told("same", Online)));
+    assert_eq!(book.0.wakes_at(), None);
+}
+
+#[test]
+fn who_could_not_be_announced_as_gone_is_remembered_until_then() {
+    let mut book = Told(Book::new(GRACE, 0));
+    book.change("u", Change::Enter(Online), 0);
+    book.announced(0);
+    book.change("u", Change::Leave(Online), 1);
+    let missed = book.0.due(1 + GRACE, 9, |_| true).expect("a portion");
+    assert_eq!(book.seen("u", 200), None, "forgotten");
+    let (organization, shown) = &missed[0];
+    book.0.missed(organization, shown, 500);
+    assert_eq!(book.seen("u", 200), Some((Offline, 1, 0)));
+    assert_eq!(book.announced(500), told("u", Offline));
+    assert_eq!((book.seen("u", 500), book.0.wakes_at()), (None, None));
+}
