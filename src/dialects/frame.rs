@@ -1,14 +1,12 @@
 //! Frames: JSON objects, read without looking into their fields, and written field by field.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::wire::message::Envelope;
-use crate::wire::now_iso;
+use crate::wire::{fields_in_order, now_iso};
 
 /// Longest value of a client that an answer repeats, in bytes.
 const MAX_REPEATED: usize = 256;
@@ -37,10 +35,7 @@ impl<'a> Fields<'a> {
             let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
             return Err(if is_json { Unreadable::NotAnObject } else { Unreadable::NotJson });
         }
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let fields = deserializer.deserialize_map(InOrder).map_err(|_| Unreadable::NotJson)?;
-        deserializer.end().map_err(|_| Unreadable::NotJson)?;
-        Ok(Self(fields))
+        fields_in_order(text).map(Self).map_err(|_| Unreadable::NotJson)
     }
 
     /// The fields of a value that is an object; none of any other.
@@ -85,29 +80,6 @@ pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     }
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
-
-struct InOrder;
-
-impl<'de> Visitor<'de> for InOrder {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(entry) = map.next_entry::<Key<'de>, &'de RawValue>()? {
-            fields.push((entry.0.0, entry.1));
-        }
-        Ok(fields)
-    }
-}
-
-/// The name of a field, borrowed where it is written without escapes.
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The refusal of a type that is not known, naming it as it was written.
 pub(super) fn unknown_type(value: Option<&RawValue>) -> String {

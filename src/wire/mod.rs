@@ -16,5 +16,5 @@ pub use error::{Code, WireError};
 pub use forms::{Form, Forms};
 pub use hex::{from_hex, to_hex};
 pub use id::{Pid, PublicId, fresh_message_id, fresh_subscription_id, random_letters};
-pub use object::{nested_object, read_object, with_default, with_field};
+pub use object::{fields_in_order, nested_object, read_object, with_default, with_field};
 pub use time::{iso, now_iso, now_ms};

@@ -35,14 +35,14 @@ pub fn nested_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserialize
 
 /// An object with one field set, and all others as they were written; none if the text is no object.
 pub fn with_field(json: &str, name: &str, value: &Value) -> Option<Box<RawValue>> {
-    let Fields(mut fields) = serde_json::from_str(json).ok()?;
+    let mut fields = fields_in_order(json).ok()?;
     fields.retain(|(key, _)| key != name);
     Some(and_field(&fields, name, value))
 }
 
 /// The same, where an object that has such a field keeps it.
 pub fn with_default(json: &str, name: &str, value: &Value) -> Option<Box<RawValue>> {
-    let Fields(fields) = serde_json::from_str(json).ok()?;
+    let fields = fields_in_order(json).ok()?;
     if fields.iter().any(|(key, _)| key == name) {
         return RawValue::from_string(json.to_owned()).ok();
     }
@@ -59,7 +59,14 @@ fn and_field(fields: &[(Cow<'_, str>, &RawValue)], name: &str, value: &Value) ->
     RawValue::from_string(object).expect("fields make an object")
 }
 
-/// The fields of an object, in order and not looked into.
+/// The fields of an object, in order and not looked into, so that they may be as deep as they like.
+///
+/// # Errors
+/// If the text is not an object.
+pub fn fields_in_order(json: &str) -> serde_json::Result<Vec<(Cow<'_, str>, &RawValue)>> {
+    serde_json::from_str(json).map(|Fields(fields)| fields)
+}
+
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
