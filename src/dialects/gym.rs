@@ -4,7 +4,10 @@
 //! two spellings, and pack frames of theirs into a `batch`.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::Deserializer as _;
+use serde::de::{self, SeqAccess};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -179,7 +182,7 @@ fn batched(message: &Message<'_>) -> Result<Vec<Request>, String> {
     let mut count = 0;
     for (kind, items) in groups.iter() {
         // Each item is looked at only when it is known that there are not too many.
-        let items: Vec<&RawValue> = serde_json::from_str(items.get())
+        let items = first_items(items.get(), MAX_BATCH + 1 - count)
             .map_err(|_| format!("batch needs a list for each type; see {}", quoted(&shortened(kind))))?;
         count += items.len();
         if count > MAX_BATCH {
@@ -193,6 +196,36 @@ fn batched(message: &Message<'_>) -> Result<Vec<Request>, String> {
         }
     }
     Ok(requests)
+}
+
+/// The first items of a list, so many at most; what is behind them is not read.
+fn first_items(list: &str, most: usize) -> serde_json::Result<Vec<&RawValue>> {
+    let mut found = Vec::new();
+    let read = serde_json::Deserializer::from_str(list).deserialize_seq(Items { found: &mut found, most });
+    // A list that goes on is none to the deserializer.
+    if found.len() == most { Ok(found) } else { read.map(|()| found) }
+}
+
+struct Items<'a, 'f> {
+    found: &'f mut Vec<&'a RawValue>,
+    most: usize,
+}
+
+impl<'de> de::Visitor<'de> for Items<'de, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while self.found.len() < self.most
+            && let Some(item) = list.next_element()?
+        {
+            self.found.push(item);
+        }
+        Ok(())
+    }
 }
 
 fn shortened(kind: &str) -> String {
@@ -372,6 +405,19 @@ mod tests {
             let frame = format!(r#"{{"type":"batch","batches":{batches}}}"#);
             assert_eq!(Gym.read(&frame).expect_err("refused"), why);
         }
+    }
+
+    #[test]
+    fn a_batch_is_read_as_far_as_it_may_go() {
+        let texts = |list| first_items(list, 2).map(|items| items.into_iter().map(RawValue::get).collect::<Vec<_>>());
+        assert_eq!(texts("[1, {} ,3 x").expect("two items"), ["1", "{}"]);
+        assert_eq!(texts("[1]").expect("an item"), ["1"]);
+        for list in ["[1 x", "{}", "7"] {
+            assert!(texts(list).is_err(), "{list}");
+        }
+        let first = vec![r#"{"member_id":1}"#; 200].join(",");
+        let over = format!(r#"{{"type":"batch","batches":{{"check_in":[{first}],"check_out":[{{}}]}}}}"#);
+        assert!(Gym.read(&over).expect_err("refused").contains("at most 200"), "all types together");
     }
 
     #[test]
