@@ -402,7 +402,7 @@ impl Recipient {
             // One that it does not know is as good as told.
             let Some(event) = entry.frame(plain.number, deflated) else { return true };
             self.sent.fetch_add(1, Ordering::Relaxed);
-            return self.hand_on(entry, forms, &event, is_new, handover);
+            return self.hand_on(entry, forms, event, is_new, handover);
         }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let through = || forms.list().iter().all(|form| self.send_packet(entry.text(*form, self.positioned)));

@@ -70,8 +70,8 @@ impl Variant {
     }
 }
 
-/// A frame of a dialect.
-type Frame = (Variant, Option<Outgoing>);
+/// A frame of a dialect, if it knows the event.
+type Frame = OnceCell<Option<Outgoing>>;
 
 /// Type and content of an entry in a batch, shared by all batches.
 pub(super) type Content = Arc<(String, String)>;
@@ -140,7 +140,7 @@ pub(super) struct Rendered<'a> {
     texts: [OnceCell<String>; 4],
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
-    plain: RefCell<SmallVec<[Frame; 2]>>,
+    plain: OnceCell<Box<[Frame]>>,
     contents: RefCell<SmallVec<[Said; 1]>>,
     kind: Kind,
 }
@@ -153,7 +153,7 @@ impl<'a> Rendered<'a> {
             directory,
             texts: Default::default(),
             frames: Default::default(),
-            plain: RefCell::default(),
+            plain: OnceCell::new(),
             contents: RefCell::default(),
             kind: kind_of(entry, namespace, directory.keys()),
         }
@@ -184,15 +184,11 @@ impl<'a> Rendered<'a> {
     }
 
     /// The frame of a dialect, likewise; none if it does not know the event.
-    pub(super) fn frame(&self, dialect: u8, deflated: bool) -> Option<Outgoing> {
+    pub(super) fn frame(&self, dialect: u8, deflated: bool) -> Option<&Outgoing> {
         let variant = Variant { shape: Shape::Plain(dialect), deflated };
-        let mut plain = self.plain.borrow_mut();
-        if let Some((_, built)) = plain.iter().find(|(known, _)| *known == variant) {
-            return built.clone();
-        }
-        let built = self.first(variant);
-        plain.push((variant, built.clone()));
-        built
+        let none = || (0..2 * self.directory.dialects().len()).map(|_| OnceCell::new()).collect();
+        let frame = self.plain.get_or_init(none).get(variant.index() - Variant::OF_PACKETS)?;
+        frame.get_or_init(|| self.first(variant)).as_ref()
     }
 
     /// Type and content of the entry in a batch; none if the dialect does not know the event.
