@@ -443,6 +443,17 @@ colour = "red"
     }
 
     #[test]
+    fn a_path_of_two_doors_is_told_where_one_is_set_with_both() {
+        let told = problems(file("[server]\npath = \"/socket.io\"\n"));
+        let both = "\"/socket.io\" is the path of both server.path and server.path_aliases[0]";
+        assert_eq!(told, [format!("config.toml:2: server.path: {both}")]);
+        let text = "[doors.gym]\nenabled = true\norganization = \"gym\"\n[auth.jwt]\nsecret = \"01234567890123456789012345678901\"\n\
+                    [server]\npath_aliases = [\n  \"/a\",\n  \"/ws/checkins\",\n]\n";
+        let both = "\"/ws/checkins\" is the path of both doors.gym and server.path_aliases[1]";
+        assert_eq!(problems(file(text)), [format!("config.toml:9: server.path_aliases[1]: {both}")]);
+    }
+
+    #[test]
     fn a_contradiction_is_not_told_when_it_may_follow_from_another_fault() {
         let text = "[auth]\nallow_trusted = 1\n[api]\nallow_keyless = 1\n[server]\nhost = \"0.0.0.0\"";
         assert_eq!(problems(file(text)).len(), 2);

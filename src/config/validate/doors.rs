@@ -238,7 +238,10 @@ fn check_names(key: &impl Fn(&str) -> String, names: &[(&'static str, &str)], fo
         if name.is_empty() {
             found.add(key(field), "expected a name; leave the key out for the default");
         } else if let Some((other, _)) = before {
-            found.contradiction(&[&key(field), &key(other)], format!("{name:?} is the name of {other} already"));
+            found.contradiction(
+                &[&key(field), &key(other)],
+                format!("{name:?} is the name of both {other} and {field}"),
+            );
         }
     }
 }

@@ -53,7 +53,8 @@ fn check_one<'a>(key: String, path: &'a str, taken: Option<&mut BTreeMap<&'a str
     }
     match taken.map(|taken| taken.entry(path)) {
         Some(Entry::Occupied(by)) => {
-            found.contradiction(&[&key, by.get()], format!("{path:?} is taken already; see {}", by.get()));
+            let door = by.get().trim_end_matches(".enabled");
+            found.contradiction(&[&key, by.get()], format!("{path:?} is the path of both {door} and {key}"));
         }
         Some(Entry::Vacant(free)) => {
             free.insert(key);
