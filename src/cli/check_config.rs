@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Context;
-use tiercast::config;
 
 use super::Failure;
 use super::source::FileArgs;
@@ -17,7 +16,7 @@ pub(crate) struct Args {
 
 /// Says `ok`, or fails with every problem.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    config::load(args.file.source()?).map_err(Failure::Problems)?;
+    args.file.load(args.file.source()?)?;
     let path = args.file.path();
     let absent = if path.exists() { "" } else { " (there is no such file; every key is at its default)" };
     writeln!(std::io::stdout(), "{}: ok{absent}", path.display()).context("cannot write to stdout")?;

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IsTerminal};
 
 use anyhow::{Context, anyhow};
 use listenfd::ListenFd;
-use tiercast::config::{self, Config, Logging, LoggingFormat};
+use tiercast::config::{Config, Logging, LoggingFormat};
 use tiercast::server::Server;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -75,16 +75,7 @@ fn configuration(args: &Args) -> Result<Config, Failure> {
     if let Some(level) = &args.log_level {
         source = source.flag("--log-level", "logging.level", level.as_str());
     }
-    let mut config = config::load(source).map_err(Failure::Problems)?;
-    // Beside the file that names it, wherever the server is started from.
-    if let Some(folder) = args.file.path().parent() {
-        config.log.path = folder.join(&config.log.path).to_string_lossy().into_owned();
-        let members = &mut config.doors.gym.members_file;
-        if !members.is_empty() {
-            *members = folder.join(&*members).to_string_lossy().into_owned();
-        }
-    }
-    Ok(config)
+    args.file.load(source)
 }
 
 /// Sends log lines to stderr, in the shape that `[logging]` asks for.

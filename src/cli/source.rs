@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use tiercast::config::Source;
+use tiercast::config::{self, Config, Source};
+use tiercast::register;
 
 use super::Failure;
 
@@ -30,6 +31,27 @@ impl FileArgs {
             Err(error) if self.config.is_none() && error.kind() == ErrorKind::NotFound => Ok(source),
             Err(error) => Err(Failure::Unreadable { path: path.to_owned(), error }),
         }
+    }
+
+    /// Makes a configuration of what was read; the files that it names are beside its own file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, and with the file of members.
+    pub(crate) fn load(&self, source: Source) -> Result<Config, Failure> {
+        let beside = |file: &str| self.path().parent().unwrap_or(Path::new("")).join(file);
+        // Before anything is opened that a server would have to close again.
+        let check = |config: &Config| {
+            let file = Some(&config.doors.gym.members_file).filter(|file| !file.is_empty());
+            let fault = file.and_then(|file| register::read_members(&beside(file)).err());
+            fault.map(|fault| ("doors.gym.members_file", fault.to_string())).into_iter().collect()
+        };
+        let mut config = config::load_with(source, check).map_err(Failure::Problems)?;
+        config.log.path = beside(&config.log.path).to_string_lossy().into_owned();
+        let members = &mut config.doors.gym.members_file;
+        if !members.is_empty() {
+            *members = beside(members).to_string_lossy().into_owned();
+        }
+        Ok(config)
     }
 
     /// The file that is read, if it exists.

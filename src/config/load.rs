@@ -67,6 +67,17 @@ impl Source {
 /// # Errors
 /// Everything that is wrong, in the order of the sources and of the lines of the file.
 pub fn load(source: Source) -> Result<Config, Vec<Problem>> {
+    load_with(source, |_| Vec::new())
+}
+
+/// Like [`load`], with what else is wrong by a check that may do I/O: keys, and why their values cannot be meant.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the sources and of the lines of the file.
+pub fn load_with(
+    source: Source,
+    check: impl FnOnce(&Config) -> Vec<(&'static str, String)>,
+) -> Result<Config, Vec<Problem>> {
     let mut loading = Loading::default();
     if let Some(file) = source.file {
         loading.file(&file);
@@ -75,7 +86,7 @@ pub fn load(source: Source) -> Result<Config, Vec<Problem>> {
     for flag in source.flags {
         loading.flag(flag);
     }
-    loading.finish()
+    loading.finish(check)
 }
 
 /// What the sources read so far say together, and what was wrong with them.
@@ -150,10 +161,11 @@ impl Loading {
         self.tree.overlay(tree);
     }
 
-    fn finish(mut self) -> Result<Config, Vec<Problem>> {
+    fn finish(mut self, check: impl FnOnce(&Config) -> Vec<(&'static str, String)>) -> Result<Config, Vec<Problem>> {
         let config: Config = read(&self.tree).expect("sources that can be read one by one can be read together");
-        let findings = validate::problems(&config);
-        self.problems.extend(findings.into_iter().filter_map(|finding| self.place(finding)).collect::<Vec<_>>());
+        let checked = check(&config).into_iter().map(|(key, message)| Finding { keys: vec![key.to_owned()], message });
+        let findings = validate::problems(&config).into_iter().chain(checked);
+        self.problems.extend(findings.filter_map(|finding| self.place(finding)).collect::<Vec<_>>());
         if self.problems.is_empty() {
             return Ok(config);
         }

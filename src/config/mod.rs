@@ -16,7 +16,7 @@ pub use keys::{
     Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat, MAX_BATCH_MS,
     Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
 };
-pub use load::{Source, load};
+pub use load::{Source, load, load_with};
 pub use problem::Problem;
 
 use serde::Deserialize;

@@ -10,7 +10,7 @@ use super::member::{Member, MemberId};
 #[derive(Debug, thiserror::Error)]
 pub enum MembersError {
     /// The file cannot be read.
-    #[error("doors.gym.members_file: {path:?} cannot be read: {source}")]
+    #[error("{path:?} cannot be read: {source}")]
     File {
         /// Where it is.
         path: PathBuf,
@@ -18,7 +18,7 @@ pub enum MembersError {
         source: io::Error,
     },
     /// What it holds are no members.
-    #[error("doors.gym.members_file: {path:?} must hold a JSON list of {{\"id\", \"full_name\", …}}: {why}")]
+    #[error("{path:?} must hold a JSON list of {{\"id\", \"full_name\", …}}: {why}")]
     Content {
         /// Where it is.
         path: PathBuf,
@@ -28,7 +28,10 @@ pub enum MembersError {
 }
 
 /// The members of a file, by id.
-pub(super) fn read(path: &Path) -> Result<HashMap<MemberId, Member>, MembersError> {
+///
+/// # Errors
+/// If it cannot be read, or holds something else.
+pub fn read(path: &Path) -> Result<HashMap<MemberId, Member>, MembersError> {
     let text = fs::read(path).map_err(|source| MembersError::File { path: path.into(), source })?;
     let content = |why| MembersError::Content { path: path.into(), why };
     let list: Vec<Member> = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
@@ -72,7 +75,7 @@ mod tests {
             (r#"[{"id":7,"name":"Ann"},{"id":"7","name":"Bob"}]"#, "\"7\" is there twice"),
         ] {
             let error = of(text).expect_err("a fault").to_string();
-            assert!(error.contains(why) && error.contains("doors.gym.members_file"), "{text}: {error}");
+            assert!(error.contains(why) && error.contains("members.json"), "{text}: {error}");
         }
         assert!(matches!(read(Path::new("/nowhere/members.json")), Err(MembersError::File { .. })));
     }

@@ -14,6 +14,6 @@ mod saved;
 
 pub use change::{Change, Direction};
 pub use member::{Member, MemberId};
-pub use members::MembersError;
+pub use members::{MembersError, read as read_members};
 pub use record::Record;
 pub use register::{Refusal, Register, Settings, Statistics};

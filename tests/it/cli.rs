@@ -94,6 +94,30 @@ fn broken_toml_and_missing_files_are_faults() {
 }
 
 #[test]
+fn a_bad_file_of_members_is_a_fault_beside_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiercast.toml");
+    std::fs::write(&path, "[doors.gym]\nmembers_file = \"members.json\"\n[log]\nshards = 0\n").unwrap();
+    for (members, why) in [(None, "cannot be read"), (Some("{}"), "JSON list")] {
+        if let Some(members) = members {
+            std::fs::write(directory.path().join("members.json"), members).unwrap();
+        }
+        for command in ["check-config", "serve"] {
+            let output = tiercast(&[command, "--config", path.to_str().unwrap()]);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{command}: {told}");
+            let line = told.lines().find(|line| line.contains("tiercast.toml:2: doors.gym.members_file: "));
+            assert!(line.is_some_and(|line| line.contains(why)), "{command}: {told}");
+            assert!(told.contains("log.shards"), "{command}: {told}");
+        }
+    }
+    std::fs::write(&path, "[doors.gym]\nmembers_file = \"members.json\"\n").unwrap();
+    std::fs::write(directory.path().join("members.json"), "[]").unwrap();
+    assert!(tiercast(&["check-config", "--config", path.to_str().unwrap()]).status.success());
+    assert!(!directory.path().join("data").exists());
+}
+
+#[test]
 fn serving_takes_the_same_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tiercast.toml");
