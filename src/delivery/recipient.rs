@@ -219,15 +219,16 @@ impl Recipient {
         self.write(&packet::event(self.namespace(), None, &message::plain(event, payload)))
     }
 
-    /// Sends it an event of the catalogue that is no entry, in the forms it wants.
-    pub fn tell(&self, event: &EventSpec, scope: &Scope, payload: &RawValue) {
+    /// Sends it an event of the catalogue that is no entry, in the forms it wants, as of a time in milliseconds since the
+    /// epoch.
+    pub fn tell(&self, event: &EventSpec, scope: &Scope, payload: &RawValue, at_ms: i64) {
         if let Some(plain) = self.connection.plain() {
-            self.write_frames(told_in(&*plain.dialect, event, scope, payload).as_slice());
+            self.write_frames(told_in(&*plain.dialect, event, scope, payload, at_ms).as_slice());
             return;
         }
         let forms = self.interest().forms;
         for form in forms.list() {
-            self.write(&text_of(event, scope, payload, *form, self.namespace()));
+            self.write(&text_of(event, scope, payload, at_ms, *form, self.namespace()));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::events::EventSpec;
 use crate::log::{Draft, Entry, Prepared};
 use crate::rooms::{Id, Scope};
 use crate::wire::message::{Envelope, enveloped, named};
-use crate::wire::{Form, Forms, fresh_message_id, iso, now_iso, packet};
+use crate::wire::{Form, Forms, fresh_message_id, iso, packet};
 
 /// Entries from this many bytes of payload are prepared by their publisher.
 const LARGE: usize = 1_024;
@@ -287,12 +287,18 @@ pub(super) fn with_envelope<T>(entry: &Entry, then: impl FnOnce(&Envelope<'_>) -
 }
 
 /// The envelope of an event that is no entry and so has no position.
-fn with_told<T>(event: &EventSpec, scope: &Scope, payload: &RawValue, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
+fn with_told<T>(
+    event: &EventSpec,
+    scope: &Scope,
+    payload: &RawValue,
+    at_ms: i64,
+    then: impl FnOnce(&Envelope<'_>) -> T,
+) -> T {
     then(&Envelope {
         message_id: &fresh_message_id(),
         event: &event.name,
         data: payload,
-        timestamp: &now_iso(),
+        timestamp: &iso(at_ms),
         organization_id: Some(scope.organization.as_str()),
         department_id: scope.department.as_ref().map(Id::as_str),
         queue_name: scope.queue.as_ref().map(Id::as_str),
@@ -304,16 +310,30 @@ fn with_told<T>(event: &EventSpec, scope: &Scope, payload: &RawValue, then: impl
 }
 
 /// The frame, in a dialect, of an event that is no entry.
-pub(super) fn told_in(dialect: &dyn Dialect, event: &EventSpec, scope: &Scope, payload: &RawValue) -> Option<String> {
-    with_told(event, scope, payload, |envelope| dialect.event(envelope))
+pub(super) fn told_in(
+    dialect: &dyn Dialect,
+    event: &EventSpec,
+    scope: &Scope,
+    payload: &RawValue,
+    at_ms: i64,
+) -> Option<String> {
+    with_told(event, scope, payload, at_ms, |envelope| dialect.event(envelope))
 }
 
 /// The Engine.IO message, in one form, of an event that is no entry and so has no position.
-pub(super) fn text_of(event: &EventSpec, scope: &Scope, payload: &RawValue, form: Form, namespace: &str) -> String {
+pub(super) fn text_of(
+    event: &EventSpec,
+    scope: &Scope,
+    payload: &RawValue,
+    at_ms: i64,
+    form: Form,
+    namespace: &str,
+) -> String {
     if form == Form::Named {
         return packet::event(namespace, None, &named(&event.name, payload, None));
     }
-    let envelope = with_told(event, scope, payload, |told| to_raw_value(told).expect("an envelope is always JSON"));
+    let envelope =
+        with_told(event, scope, payload, at_ms, |told| to_raw_value(told).expect("an envelope is always JSON"));
     packet::event(namespace, None, &enveloped(&envelope, None))
 }
 

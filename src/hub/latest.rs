@@ -44,6 +44,7 @@ struct Activity {
     /// Where its entry is in the shard of its organization.
     offset: u64,
     payload: Arc<RawValue>,
+    at_ms: i64,
     /// Those whose last one it is.
     users: HashSet<User>,
 }
@@ -60,14 +61,14 @@ impl Latest {
             return;
         }
         let users = targets.users.iter().map(|user| (scope.organization.clone(), user.clone())).collect();
-        let activity = Activity { offset, payload: draft.payload.clone().into(), users };
+        let activity = Activity { offset, payload: draft.payload.clone().into(), at_ms: draft.published_at_ms, users };
         self.lock().put(activity);
     }
 
-    fn of(&self, user: &User) -> Option<Arc<RawValue>> {
+    fn of(&self, user: &User) -> Option<(Arc<RawValue>, i64)> {
         let inner = self.lock();
         let number = inner.users.get(user)?;
-        inner.activities.get(number).map(|activity| activity.payload.clone())
+        inner.activities.get(number).map(|activity| (activity.payload.clone(), activity.at_ms))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -111,10 +112,11 @@ impl Inner {
 }
 
 impl Hub {
-    /// The payload of the last `activity_update` of a user, if it is remembered.
-    pub fn last_activity(&self, organization: &Id, user: &Id) -> Option<Box<RawValue>> {
-        let payload = self.latest.of(&(organization.clone(), user.clone()))?;
-        Some((*payload).to_owned())
+    /// The payload of the last `activity_update` of a user, if it is remembered, and when it was published, in
+    /// milliseconds since the epoch.
+    pub fn last_activity(&self, organization: &Id, user: &Id) -> Option<(Box<RawValue>, i64)> {
+        let (payload, at_ms) = self.latest.of(&(organization.clone(), user.clone()))?;
+        Some(((*payload).to_owned(), at_ms))
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     }
 
     fn last(latest: &Latest, user: &str) -> Option<String> {
-        latest.of(&(id("o"), id(user))).map(|payload| payload.get().to_owned())
+        latest.of(&(id("o"), id(user))).map(|(payload, _)| payload.get().to_owned())
     }
 
     #[test]
@@ -181,7 +183,7 @@ mod tests {
         let users: Vec<&str> = users.iter().map(String::as_str).chain(["0"]).collect();
         latest.hear(&draft(EVENT, Some(&users[..1_000]), "\"first\"".into()), 1);
         latest.hear(&draft(EVENT, Some(&users[1..]), "\"second\"".into()), 2);
-        let of = |user| latest.of(&(id("o"), id(user))).expect("a payload");
+        let of = |user| latest.of(&(id("o"), id(user))).expect("a payload").0;
         assert!(Arc::ptr_eq(&of("0"), &of("999")));
         assert_eq!(latest.lock().bytes, "\"second\"".len());
     }

@@ -12,6 +12,7 @@ use super::presence::Presence;
 use crate::delivery::{Interest, Recipient};
 use crate::events::Facts;
 use crate::rooms::{Id, Scope};
+use crate::wire::now_ms;
 
 /// Users that a socket is told at once, so that they do not fill its queue, and altogether.
 const PAGE: usize = 100;
@@ -81,7 +82,7 @@ impl Presence {
         for shown in &page {
             let payload = payload(shown);
             if interest.wants(event.channels, &scope, &Facts::read(payload.get())) {
-                recipient.tell(event, &scope, &payload);
+                recipient.tell(event, &scope, &payload, now_ms());
             }
         }
         let left = left - page.len();

@@ -15,8 +15,8 @@ pub(super) fn greet(session: &Session) {
     match door.system {
         System::WorkMatrix => {
             let last = services.hub.last_activity(&identity.organization, &identity.user);
-            if let (Some(payload), Some(event)) = (last, services.hub.catalogue.event("activity_update")) {
-                session.recipient.tell(event, &Scope::organization(identity.organization), &payload);
+            if let (Some((payload, at_ms)), Some(event)) = (last, services.hub.catalogue.event("activity_update")) {
+                session.recipient.tell(event, &Scope::organization(identity.organization), &payload, at_ms);
             }
         }
         System::Gym => {

@@ -77,8 +77,10 @@ async fn what_is_relayed_to_the_organization_reaches_all_of_it_but_the_sending_s
     let mut other = server.agent("org-1").await;
     let mut deaf = server.subscriber("org-1", json!({ "channels": ["kpi"] })).await;
     let mut foreign = server.agent("org-2").await;
-    let payload = json!({ "text": "é", "organization_id": "org-2" });
+    let payload = json!({ "text": "é", "organization_id": "org-2", "from": { "user_id": "somebody else" } });
     let ack = sender.emit("typing", payload.clone()).await;
+    let mut payload = payload;
+    payload["from"] = json!({ "user_id": sender.user, "socket_id": sender.socket_id });
     assert_eq!(ack["success"], true);
     assert!(ack["message_id"].as_str().expect("an id").starts_with("msg_"), "{ack}");
     for client in [&mut twin, &mut other] {

@@ -265,7 +265,7 @@ fn an_action_has_its_own_keys_and_no_others() {
 }
 
 #[test]
-fn there_is_room_for_57_channels_of_ones_own() {
+fn there_is_room_for_46_channels_of_ones_own() {
     let events = |count: usize| (0..count).map(|n| event(&format!("a:{n}"), &format!("c{n}"))).collect();
     assert!(keys(|config| config.events.custom = events(46)).is_empty());
     assert_eq!(keys(|config| config.events.custom = events(48)), ["events.custom[46].channel"]);

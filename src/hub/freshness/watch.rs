@@ -194,7 +194,7 @@ impl Hub {
         let heard = stale.filter(|(pair, _)| interest.hears(watched(pair).audience, &pair.scope, &facts));
         for (pair, last_ms) in heard.take(AT_ONCE) {
             let payload = notice::payload(true, &watched(pair).name, &pair.scope, now - last_ms);
-            recipient.tell(event, &pair.scope, &payload);
+            recipient.tell(event, &pair.scope, &payload, now_ms());
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::wire::{WireError, read_object, with_field};
 pub(super) fn relay(mut case: Case, to: RelayTo, name: &str) -> Result<Work, WireError> {
     let mut target = own_scope(&case)?;
     match to {
-        RelayTo::Organization => {}
+        // What is no object has no field that could say otherwise.
+        RelayTo::Organization => case.argument = signed(&case).unwrap_or(case.argument),
         RelayTo::User => {
             #[derive(Deserialize)]
             struct Payload {

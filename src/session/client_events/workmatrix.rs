@@ -24,7 +24,7 @@ pub(super) fn start_monitoring(case: Case) -> Work {
     Box::pin(async move {
         case.reply.done(&json!({ "success": true }));
         let hub = &case.sessions.services.hub;
-        let Some(payload) = hub.last_activity(&case.identity.organization, &case.identity.user) else { return };
+        let Some((payload, _)) = hub.last_activity(&case.identity.organization, &case.identity.user) else { return };
         let published = async {
             let user_ids = Some(vec![case.identity.user.to_string()]);
             let target = Target { user_ids, except_socket_ids: Vec::new(), ..own_scope(&case)? };
