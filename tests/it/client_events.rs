@@ -174,7 +174,7 @@ async fn an_event_inside_a_message_goes_the_same_way() {
     assert_eq!((&ack["message_id"], &ack["status"]), (&json!("m-1"), &json!("received")), "{ack}");
     assert_eq!(sender.emit("message", envelope("typing", json!({ "n": 2 }), false)).await, json!({ "success": true }));
     for n in [1, 2] {
-        assert_eq!(other.next_named("typing").await.payload(), &json!({ "n": n }));
+        assert_eq!(other.next_named("typing").await.payload()["n"], n);
     }
     refused(&mut sender, "message", envelope("say", json!({ "room": "x" }), true), "UNAUTHORIZED").await;
     refused(&mut sender, "message", envelope("nothing", json!({}), true), "INVALID_MESSAGE").await;
@@ -193,7 +193,7 @@ async fn attachments_of_an_event_with_a_rule_are_text_in_its_payload() {
         client.wire.send_binary(vec![0xff, 0, 1]);
     };
     send(&sender, r#"451-["typing",{"image":{"_placeholder":true,"num":0}}]"#);
-    assert_eq!(other.next_named("typing").await.payload(), &json!({ "image": "/wAB" }));
+    assert_eq!(other.next_named("typing").await.payload()["image"], "/wAB");
     let place = r#"{"_placeholder":true,"num":0}"#;
     send(&sender, &format!(r#"451-["typing",[{place},{place}]]"#));
     sender.next_error("INVALID_MESSAGE").await;
