@@ -50,7 +50,6 @@ struct Pending {
     alone: Outgoing,
     /// Type and content of each event.
     parts: Vec<Content>,
-    offsets: Vec<u64>,
     bytes: usize,
     /// Of the last event, with the highest priority of all.
     kind: Kind,
@@ -107,8 +106,8 @@ impl Batcher {
             Some(pending) => pending.add(content, alone.kind, entry.position()),
             None => {
                 let (kind, bytes) = (alone.kind, content.1.len());
-                let (parts, offsets) = (vec![content], vec![kind.offset]);
-                *pending = Some(Box::new(Pending { alone, parts, offsets, bytes, kind, position: entry.position() }));
+                let (parts, position) = (vec![content], entry.position());
+                *pending = Some(Box::new(Pending { alone, parts, bytes, kind, position }));
                 let batcher = self.clone();
                 self.connection.after(Duration::from_millis(window), move || {
                     batcher.flush();
@@ -161,15 +160,8 @@ impl Batcher {
 
     /// The frame of a batch; sockets that collected the same share it.
     fn frame(&self, collected: &Pending) -> Bytes {
-        let key = Key {
-            dialect: self.connection.plain().map(|plain| plain.number),
-            namespace: self.rooms.namespace().into(),
-            positioned: self.positioned,
-            deflated: self.connection.takes_deflate(),
-            offsets: collected.offsets.clone(),
-            // Of two forms the contents differ.
-            first: collected.parts[0].1.len(),
-        };
+        let (positioned, deflated) = (self.positioned, self.connection.takes_deflate());
+        let key = Key { parts: collected.parts.clone(), positioned, deflated };
         let batches = self.rooms.directory().batches();
         batches.get(&key).unwrap_or_else(|| {
             let frame = self.connection.frame_for(&self.text(collected));
@@ -204,7 +196,6 @@ impl Pending {
     fn add(&mut self, content: Content, kind: Kind, position: String) {
         self.bytes += content.1.len();
         self.parts.push(content);
-        self.offsets.push(kind.offset);
         self.position = position;
         self.kind = Kind { priority: self.kind.priority.max(kind.priority), ..kind };
     }
@@ -216,15 +207,21 @@ pub(super) struct Batches {
     built: Mutex<VecDeque<(Key, Bytes)>>,
 }
 
-/// What makes batches the same.
-#[derive(Debug, PartialEq, Eq)]
+/// What makes batches the same: the very same contents, each of which belongs to one entry, namespace and way of
+/// writing it.
+#[derive(Debug)]
 struct Key {
-    dialect: Option<u8>,
-    namespace: Box<str>,
+    parts: Vec<Content>,
     positioned: bool,
     deflated: bool,
-    offsets: Vec<u64>,
-    first: usize,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = |(one, another): (&Content, &Content)| Arc::ptr_eq(one, another);
+        (self.positioned, self.deflated, self.parts.len()) == (other.positioned, other.deflated, other.parts.len())
+            && self.parts.iter().zip(&other.parts).all(is_same)
+    }
 }
 
 impl Batches {

@@ -233,3 +233,29 @@ async fn a_batch_in_envelopes_and_one_in_plain_frames() {
     assert_eq!(frame["data"]["batches"], batch["batches"]);
     plain.close().await;
 }
+
+#[tokio::test]
+async fn a_batch_holds_what_its_own_socket_collected() {
+    let server = server().await;
+    // Of several shards, whose offsets are the same.
+    let organizations: Vec<String> = (0..8).map(|n| format!("org-{n}")).collect();
+    let mut clients = Vec::new();
+    for organization in &organizations {
+        let mut client = server.agent(organization).await;
+        client.subscribe(json!({ "channels": ["kpi"], "batch_ms": 100 })).await;
+        clients.push(client);
+    }
+    for round in 0..2 {
+        let mine = |organization: &String| json!({ "organization_id": organization, "round": round });
+        let events: Vec<Value> = organizations
+            .iter()
+            .flat_map(|organization| [0, 1].map(|_| json!({ "event": "kpi:update", "data": mine(organization) })))
+            .collect();
+        assert_eq!(server.publish("/broadcast/batch", json!(events)).await.0, 200);
+        for (client, organization) in clients.iter_mut().zip(&organizations) {
+            let batch = client.next_named("batch").await;
+            let expected = json!({ "batches": { "kpi:update": [mine(organization), mine(organization)] } });
+            assert_eq!(batch.args[0], expected);
+        }
+    }
+}
