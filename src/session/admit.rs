@@ -232,6 +232,8 @@ impl Sessions {
         if recipient.connection.plain().is_some() {
             let is_known = session.identity().is_some_and(|identity| !identity.anonymous);
             connected["authenticated"] = serde_json::json!(is_known);
+            // It gets every event once, in the words of its dialect.
+            connected["forms"] = serde_json::json!(Forms::Envelope);
         }
         recipient.emit("connected", &connected);
         if session.identity().is_some() {
