@@ -167,7 +167,7 @@ impl Round<'_> {
     }
 
     fn pass(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, forms: Forms) {
-        if recipient.knows(self.entry)
+        if recipient.knows_rendered(rendered)
             && recipient.mark(self.delivery)
             && recipient.send(rendered, forms, &mut self.handover)
         {
@@ -178,7 +178,7 @@ impl Round<'_> {
     fn offer(&mut self, rendered: &Rendered<'_>, recipient: &Recipient, wants: impl Fn(&Interest) -> bool) {
         let draft = &self.entry.draft;
         let interest = recipient.interest();
-        if !wants(&interest) || !recipient.knows(self.entry) {
+        if !wants(&interest) || !recipient.knows_rendered(rendered) {
             if let Some(explanation) = &mut self.delivered.explanation {
                 explanation.filtered.insert(recipient.id.to_string());
             }

@@ -39,6 +39,8 @@ pub struct Recipient {
     sent: AtomicU64,
     /// Number of its socket on the connection.
     socket: u32,
+    /// Number of the dialect that its client speaks, if that is not Socket.IO.
+    dialect: Option<u8>,
     /// The forms it wants if it filters nothing out, as a number from 1; else 0.
     unfiltered: AtomicU8,
     /// Whether its frames end with their positions, so that it can take its session up again.
@@ -103,8 +105,10 @@ impl Recipient {
         interest: Interest,
     ) -> Self {
         let batch_ms = connection.plain().map_or(0, |plain| plain.batch_ms);
+        let dialect = connection.plain().map(|plain| plain.number);
         let recipient = Self {
             socket: connection.number_of(&admission.id),
+            dialect,
             unfiltered: AtomicU8::new(unfiltered(&interest)),
             positioned: admission.pid.is_some(),
             replaying: AtomicBool::new(false),
@@ -313,6 +317,11 @@ impl Recipient {
         self.connection.plain().is_none_or(|plain| plain.dialect.knows(&entry.draft.event.name))
     }
 
+    /// The same, found out once for all sockets of a dialect.
+    pub(super) fn knows_rendered(&self, entry: &Rendered<'_>) -> bool {
+        self.dialect.is_none_or(|dialect| entry.is_known_to(dialect))
+    }
+
     /// Marks the socket as reached by a delivery; false if it already was.
     pub(super) fn mark(&self, delivery: u64) -> bool {
         self.seen.swap(delivery, Ordering::Relaxed) != delivery
@@ -399,9 +408,9 @@ impl Recipient {
 
     fn send_now(&self, entry: &Rendered<'_>, forms: Forms, is_new: bool, handover: &mut Handover) -> bool {
         let deflated = self.connection.takes_deflate();
-        if let Some(plain) = self.connection.plain() {
+        if let Some(dialect) = self.dialect {
             // One that it does not know is as good as told.
-            let Some(event) = entry.frame(plain.number, deflated) else { return true };
+            let Some(event) = entry.frame(dialect, deflated) else { return true };
             self.sent.fetch_add(1, Ordering::Relaxed);
             return self.hand_on(entry, forms, event, is_new, handover);
         }

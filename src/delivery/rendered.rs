@@ -1,6 +1,6 @@
 //! An entry as it is written to the sockets of one namespace, each form built once.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -141,6 +141,8 @@ pub(super) struct Rendered<'a> {
     frames: [OnceCell<Outgoing>; Variant::OF_PACKETS],
     /// Frames of dialects; none where a dialect does not know the event.
     plain: OnceCell<Box<[Frame]>>,
+    /// Dialects that were asked whether they know the event, and those of them that do, a bit each.
+    known: Cell<(u32, u32)>,
     contents: RefCell<SmallVec<[Said; 1]>>,
     kind: Kind,
 }
@@ -154,6 +156,7 @@ impl<'a> Rendered<'a> {
             texts: Default::default(),
             frames: Default::default(),
             plain: OnceCell::new(),
+            known: Cell::new((0, 0)),
             contents: RefCell::default(),
             kind: kind_of(entry, namespace, directory.keys()),
         }
@@ -189,6 +192,19 @@ impl<'a> Rendered<'a> {
         let none = || (0..2 * self.directory.dialects().len()).map(|_| OnceCell::new()).collect();
         let frame = self.plain.get_or_init(none).get(variant.index() - Variant::OF_PACKETS)?;
         frame.get_or_init(|| self.first(variant)).as_ref()
+    }
+
+    /// Whether clients of a dialect know the event.
+    pub(super) fn is_known_to(&self, dialect: u8) -> bool {
+        let (asked, known) = self.known.get();
+        let bit = 1 << dialect;
+        if asked & bit != 0 {
+            return known & bit != 0;
+        }
+        let knows = |dialect: &Arc<dyn Dialect>| dialect.knows(&self.entry.draft.event.name);
+        let is_known = self.directory.dialects().get(usize::from(dialect)).is_some_and(knows);
+        self.known.set((asked | bit, if is_known { known | bit } else { known }));
+        is_known
     }
 
     /// Type and content of the entry in a batch; none if the dialect does not know the event.
