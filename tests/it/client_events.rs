@@ -1,13 +1,10 @@
 //! Events that clients send, and what the rules make of them.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -16,7 +13,7 @@ use tiercast::events::Priority;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::kit::{Client, ConnectOptions, Kind, Plain, TestServer, eventually};
+use crate::kit::{Client, ConnectOptions, Kind, Plain, SECRET, TestServer, eventually, token};
 
 fn rule(event: &str, action: ClientAction) -> ClientEvent {
     ClientEvent {
@@ -356,9 +353,6 @@ async fn what_is_sent_behind_an_event_that_waits_for_a_service_waits_too() {
     server.finish().await;
 }
 
-/// Secret that the gym's tokens are signed with.
-const SECRET: &str = "a secret of at least thirty-two bytes";
-
 fn gym(config: &mut Config) {
     let gym = &mut config.doors.gym;
     (gym.enabled, gym.organization, gym.batch_ms) = (true, "gym".into(), 0);
@@ -367,13 +361,7 @@ fn gym(config: &mut Config) {
 
 /// A front desk that is let in.
 async fn desk(server: &TestServer) -> Plain {
-    let exp = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs() + 3_600;
-    let encode = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let claims = encode(json!({ "sub": 1, "organization_id": "gym", "exp": exp }));
-    let signed = format!("{}.{claims}", encode(json!({ "alg": "HS256", "typ": "JWT" })));
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
-    mac.update(signed.as_bytes());
-    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+    let token = token(json!({ "sub": 1, "organization_id": "gym" }));
     let mut desk = Plain::at(server.address, &format!("/ws/checkins/?token={token}")).await;
     assert_eq!(desk.next_with("type", "auth_response").await["payload"]["success"], true);
     desk

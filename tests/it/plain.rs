@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tiercast::config::DoorIdentity;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::kit::{Forms, Plain, TestServer, eventually};
+use crate::kit::{ConnectOptions, Forms, Plain, SECRET, TestServer, eventually, token};
 
 async fn server() -> TestServer {
     TestServer::start(|config| {
@@ -219,7 +219,7 @@ async fn events_come_together_to_who_asks_for_it_and_urgent_ones_do_not_wait() {
 #[tokio::test]
 async fn a_batch_in_envelopes_and_one_in_plain_frames() {
     let server = server().await;
-    let options = crate::kit::ConnectOptions { forms: Some(Forms::Envelope), ..Default::default() };
+    let options = ConnectOptions { forms: Some(Forms::Envelope), ..Default::default() };
     let mut client = server.connect_with(options).await.authenticate("org").await;
     client.subscribe(json!({ "channels": ["kpi"], "batch_ms": 100 })).await;
     let mut plain = Plain::at(server.address, "/ws?batch_ms=100").await;
@@ -258,4 +258,87 @@ async fn a_batch_holds_what_its_own_socket_collected() {
             assert_eq!(batch.args[0], expected);
         }
     }
+}
+
+#[tokio::test]
+async fn a_visitor_may_still_say_who_it_is() {
+    let server = TestServer::start(|config| {
+        let apier = &mut config.doors.apier;
+        (apier.enabled, apier.organization, apier.identity) = (true, "api".into(), DoorIdentity::Token);
+        config.auth.jwt.secret = SECRET.to_owned().into();
+    })
+    .await;
+    let mut plain = Plain::at(server.address, "/events/ws").await;
+    plain.send(json!({ "type": "ping" })).await;
+    plain.next_with("type", "pong").await;
+    let user = async || server.get("/connections").await.1["connections"][0]["user_id"].clone();
+    assert!(user().await.as_str().is_some_and(|user| user.starts_with("anonymous:")));
+    plain.send(json!({ "type": "authenticate", "data": { "token": token(json!({ "sub": "ann" })) } })).await;
+    eventually("the visitor is somebody", async || user().await == "ann").await;
+    let body = json!({ "action": "created", "event": { "id": 1 } });
+    assert_eq!(server.publish("/apier/events", body).await.1["recipients_count"], 1);
+    plain.next_with("type", "event_created").await;
+    // And cannot become somebody else.
+    plain.send(json!({ "type": "authenticate", "data": { "token": token(json!({ "sub": "bob" })) } })).await;
+    plain.next_with("type", "error").await;
+    assert_eq!(user().await, "ann");
+    plain.close().await;
+}
+
+#[tokio::test]
+async fn a_session_id_brings_no_channel_back_that_a_token_does_not_allow() {
+    let server = TestServer::start(|config| {
+        let door = r#"{"path":"/live","organization":"org-1"}"#;
+        config.doors.generic = vec![serde_json::from_str(door).expect("a door")];
+        config.auth.jwt.secret = SECRET.to_owned().into();
+    })
+    .await;
+    let mut client = server.connect_with(ConnectOptions::named()).await;
+    let identity = json!({ "user_id": "ann", "organization_id": "org-1", "session_id": "s" });
+    assert_eq!(client.emit("authenticate", identity).await["success"], true);
+    client.organization = "org-1".into();
+    client.subscribe(json!({ "channels": ["kpi", "alerts"] })).await;
+    let mut plain = Plain::at(server.address, "/live").await;
+    let token = token(json!({ "sub": "ann", "channels": ["alerts"] }));
+    plain.send(json!({ "type": "authenticate", "data": { "token": token, "session_id": "s" } })).await;
+    assert_eq!(plain.next_with("type", "authenticate:ack").await["data"]["success"], true);
+    let target = json!({ "organization_id": "org-1" });
+    let answer = server.broadcast("kpi:update", json!({ "n": 1 }), target.clone()).await;
+    assert_eq!(answer["recipients_count"], 1, "the Socket.IO client alone");
+    server.broadcast("alert:triggered", json!({ "alert_id": "a" }), target).await;
+    assert!(plain.next_with("type", "alert:triggered").await["message_id"].is_string());
+    plain.close().await;
+}
+
+#[tokio::test]
+async fn nothing_waits_for_visitors() {
+    let server = server().await;
+    let mut visitor = Plain::at(server.address, "/events/ws").await;
+    visitor.send(json!({ "type": "ping" })).await;
+    visitor.next_with("type", "pong").await;
+    let target = json!({ "organization_id": "api" });
+    let body = json!({ "event": "event_created", "data": { "id": 1 }, "target": target, "requires_ack": true });
+    let (_, answer) = server.publish("/broadcast", body).await;
+    assert_eq!(answer["recipients_count"], 1);
+    visitor.next_with("type", "event_created").await;
+    visitor.close().await;
+    server.count("the visitor has left", |census| census.sockets == 0).await;
+    let path = format!("/messages/{}/receipts", answer["message_id"].as_str().expect("an id"));
+    let receipts = server.get(&path).await.1;
+    assert!(!receipts.to_string().contains("anonymous:"), "{receipts}");
+}
+
+#[tokio::test]
+async fn an_event_waits_until_a_client_comes_that_knows_it() {
+    let server = server().await;
+    let target = json!({ "organization_id": "work", "user_ids": ["ann"] });
+    server.broadcast("system:notification", json!({ "n": 1 }), target.clone()).await;
+    server.broadcast("status_update", json!({ "status": "synced" }), target).await;
+    let mut page = Plain::at(server.address, "/").await;
+    page.send(json!({ "type": "auth", "user_id": "ann" })).await;
+    assert_eq!(page.next_with("type", "status_update").await["status"], "synced");
+    page.close().await;
+    let mut dashboard = server.connect_with(ConnectOptions::named()).await.authenticate_as("ann", "work").await;
+    assert_eq!(dashboard.next_named("system:notification").await.payload()["n"], 1);
+    dashboard.expect_silence(&server).await;
 }

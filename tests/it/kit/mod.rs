@@ -13,6 +13,7 @@ mod polling;
 mod probe;
 mod server;
 mod shape;
+mod token;
 mod wire;
 
 use std::{fs, path::Path, sync::OnceLock, time::Duration};
@@ -25,6 +26,7 @@ pub use plain::Plain;
 pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
+pub use token::{SECRET, token};
 pub use wire::Wire;
 
 /// How long anything may take before it counts as never happening.
