@@ -185,7 +185,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing waits, and everything that was written to a socket was written in the order of the log.
+    /// Whether no event waits, and those that were written to a socket were written in the order of the log.
     pub fn is_settled(&self, socket: u32) -> bool {
         self.lock().is_settled(socket)
     }

@@ -154,10 +154,12 @@ impl Outbox {
         is_early || resumes || single == Some((socket, offset)) || waits()
     }
 
-    /// Whether nothing waits, and the events of a socket were written in the order of the log.
+    /// Whether no event waits, and those of a socket were written in the order of the log.
     pub(super) fn is_settled(&self, socket: u32) -> bool {
-        let member = self.members.iter().find(|member| member.number == socket);
-        self.waiting() == 0 && self.resume.is_empty() && member.is_some_and(|member| !member.journal.is_open())
+        let in_order = |member: &Member| member.early.is_empty() && !member.journal.is_open();
+        let is_empty = self.single.is_none() && self.events.as_ref().is_none_or(|events| events.is_empty());
+        // What a write did not take is not told apart.
+        is_empty && self.resume.is_empty() && self.members.iter().find(|one| one.number == socket).is_some_and(in_order)
     }
 
     /// A frame of the protocol: before all events.

@@ -369,11 +369,14 @@ async fn who_subscribes_anew_on_coming_back_misses_nothing_for_it() {
     let missed: Vec<Value> =
         (1..=600).map(|n| json!({ "event": "kpi:update", "data": { "organization_id": "org-1", "n": n } })).collect();
     assert_eq!(server.publish("/broadcast/batch", json!(missed)).await.0, 200);
-    let mut client = back(&server, ConnectOptions::named(), &kept).await;
-    let asked = client.emit_unanswered("subscribe", &[subscription()]);
-    let mut seen = numbers(&server, &mut client).await;
-    if client.answer(asked).await["success"] == true && seen.len() < 600 {
-        seen.extend(numbers(&server, &mut client).await);
+    let mut client = Client::open(server.address, &ConnectOptions::named()).await.expect("a connection");
+    // Right behind the CONNECT, before anything is told.
+    client.wire.send(format!("40{}", json!({ "pid": kept.pid, "offset": kept.offset })));
+    client.wire.send(format!("42{}", json!(["subscribe", subscription()])));
+    assert!(is_recovered(&mut client).await);
+    let mut seen = Vec::new();
+    while seen.len() < 600 {
+        seen.extend(client.next_named("kpi:update").await.payload()["n"].as_u64());
     }
     assert_eq!(seen, (1..=600).collect::<Vec<_>>());
 }
