@@ -6,10 +6,10 @@ import test from 'node:test';
 import { request, startServer } from './harness.js';
 import { kpi } from './payloads.js';
 import { EXAMPLE_SECRET, freePort, intake, openPlain, refusal, token, wsUrl } from './plain.js';
-import * as apier from './seeds/apier.js';
-import * as dexter from './seeds/dexter.js';
-import * as gym from './seeds/gym.js';
-import * as workmatrix from './seeds/workmatrix.js';
+import * as apier from './frontends/apier.js';
+import * as dexter from './frontends/dexter.js';
+import * as gym from './frontends/gym.js';
+import * as workmatrix from './frontends/workmatrix.js';
 
 const marks = { apier: apier.MARK, dexter: dexter.MARK, gym: gym.MARK, workmatrix: workmatrix.MARK, intraday: 'only Intraday' };
 

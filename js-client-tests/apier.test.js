@@ -6,7 +6,7 @@ import { startServer } from './harness.js';
 import { ISO } from './payloads.js';
 import { intake, openPlain, wsUrl } from './plain.js';
 import { openProxy } from './proxy.js';
-import { EventsHook, event, open, tour } from './seeds/apier.js';
+import { EventsHook, event, open, tour } from './frontends/apier.js';
 import { openTerminal } from './terminal.js';
 
 const start = (t) => startServer(t, { example: 'apier' });

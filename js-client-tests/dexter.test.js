@@ -6,7 +6,7 @@ import { request, startServer, until } from './harness.js';
 import { ISO } from './payloads.js';
 import { intake, openPlain, refusal, token, wsUrl } from './plain.js';
 import { openProxy } from './proxy.js';
-import { RealtimePage, subscribed, tour, visit } from './seeds/dexter.js';
+import { RealtimePage, subscribed, tour, visit } from './frontends/dexter.js';
 
 const start = (t, environment) => startServer(t, { example: 'dexter', environment });
 const ann = () => token({ sub: 'ann' });

@@ -8,7 +8,7 @@ import test from 'node:test';
 import { request, startServer } from './harness.js';
 import { intake, openPlain, token, wsUrl } from './plain.js';
 import { openProxy } from './proxy.js';
-import { FirstService, LatestService, MessageService, accessToken, address, listen, openAll, shows, tour } from './seeds/gym.js';
+import { FirstService, LatestService, MessageService, accessToken, address, listen, openAll, shows, tour } from './frontends/gym.js';
 
 const start = (t, environment) => startServer(t, { example: 'gym', environment });
 

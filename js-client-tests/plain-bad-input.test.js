@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { request, startServer } from './harness.js';
 import { freePort, intake, openPlain, refusal, token } from './plain.js';
-import { accessToken } from './seeds/gym.js';
-import { visit } from './seeds/dexter.js';
+import { accessToken } from './frontends/gym.js';
+import { visit } from './frontends/dexter.js';
 
 const isText = (value) => typeof value === 'string' && value.length > 0;
 const DEPTH = 500_000;

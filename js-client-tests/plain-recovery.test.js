@@ -6,7 +6,7 @@ import { connected, emitAck, startServer, subscribe } from './harness.js';
 import { kpi } from './payloads.js';
 import { intake, openPlain, token } from './plain.js';
 import { openProxy } from './proxy.js';
-import { subscribed, visit } from './seeds/dexter.js';
+import { subscribed, visit } from './frontends/dexter.js';
 
 const who = { user_id: 'ann', organization_id: 'acme' };
 

@@ -1,4 +1,4 @@
-// Plain WebSocket clients: every frame they get, the tokens they bring, and what the models of the frontends in `seeds` share.
+// Plain WebSocket clients: every frame they get, the tokens they bring, and what the models of the frontends in `frontends` share.
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';

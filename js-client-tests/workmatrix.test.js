@@ -6,7 +6,7 @@ import { startServer, until } from './harness.js';
 import { ISO } from './payloads.js';
 import { freePort, intake, openPlain, wsUrl } from './plain.js';
 import { openProxy } from './proxy.js';
-import { BackgroundAgent, HealthClient, ManagerClient, SilentHook, activity, login, screenshot, tour, versions } from './seeds/workmatrix.js';
+import { BackgroundAgent, HealthClient, ManagerClient, SilentHook, activity, login, screenshot, tour, versions } from './frontends/workmatrix.js';
 
 /** The server of the example, with the listener that the older frontends are hard-wired to. */
 async function start(t, environment = {}) {
