@@ -6,6 +6,7 @@
 //! on polling.
 
 mod adapter;
+mod answers;
 mod batcher;
 mod deliver;
 mod directory;
@@ -15,8 +16,9 @@ mod rendered;
 mod rooms;
 
 pub use adapter::RoomAdapter;
+pub use answers::AnswerTo;
 pub use deliver::{Delivered, deliver, rooms_of};
 pub use directory::Directory;
 pub use interest::{Interest, Subscription, reaches};
-pub use recipient::{AnswerTo, Recipient};
+pub use recipient::Recipient;
 pub use rendered::{entity_of, envelope, is_large, prepare, value_of};

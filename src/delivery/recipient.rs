@@ -4,9 +4,6 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use socketioxide::socket::Sid;
 use socketioxide_core::packet::{Packet, PacketData};
 
@@ -14,14 +11,11 @@ use super::adapter::RoomAdapter;
 use super::batcher::Batcher;
 use super::directory::Directory;
 use super::interest::{Interest, Subscription};
-use super::rendered::{Rendered, text_of, told_in};
+use super::rendered::Rendered;
 use crate::connection::{Connection, Handover, Outgoing};
-use crate::dialects::Asked;
-use crate::events::EventSpec;
 use crate::log::Entry;
-use crate::rooms::Scope;
 use crate::wire::packet::{self, Admission, Kind};
-use crate::wire::{Code, Form, Forms, PublicId, WireError, message};
+use crate::wire::{Form, Forms, PublicId};
 
 /// A socket in a namespace: where it is, and what it wants.
 #[derive(Debug)]
@@ -51,19 +45,6 @@ pub struct Recipient {
     reached: AtomicU64,
     /// Made when it asks for batches.
     batcher: OnceLock<Arc<Batcher>>,
-}
-
-/// How an event of a client is answered.
-#[derive(Debug, Clone)]
-pub enum AnswerTo {
-    /// By a Socket.IO ack.
-    Ack(i64),
-    /// By frames of the client's dialect.
-    Frame(Asked),
-}
-
-fn value(payload: &impl Serialize) -> Value {
-    serde_json::to_value(payload).expect("our own payloads are always JSON")
 }
 
 /// What a socket wants, and the rooms that follow from that.
@@ -215,93 +196,8 @@ impl Recipient {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends an event of our own, such as `connected`; false if the socket cannot take it.
-    pub fn emit(&self, event: &str, payload: &impl Serialize) -> bool {
-        if let Some(plain) = self.connection.plain() {
-            return self.write_frames(&plain.dialect.notice(plain.visitor(), event, &value(payload)));
-        }
-        self.write(&packet::event(self.namespace(), None, &message::plain(event, payload)))
-    }
-
-    /// Sends it an event of the catalogue that is no entry, in the forms it wants, as of a time in milliseconds since the
-    /// epoch.
-    pub fn tell(&self, event: &EventSpec, scope: &Scope, payload: &RawValue, at_ms: i64) {
-        if let Some(plain) = self.connection.plain() {
-            self.write_frames(told_in(&*plain.dialect, event, scope, payload, at_ms).as_slice());
-            return;
-        }
-        let forms = self.interest().forms;
-        for form in forms.list() {
-            self.write(&text_of(event, scope, payload, at_ms, *form, self.namespace()));
-        }
-    }
-
-    /// Answers an event; false if the socket cannot take it.
-    pub fn answer(&self, to: &AnswerTo, payload: &impl Serialize) -> bool {
-        match (to, self.connection.plain()) {
-            (AnswerTo::Ack(id), _) => {
-                let body = serde_json::to_string(payload).expect("our own payloads are always JSON");
-                self.write(&packet::ack(self.namespace(), *id, &body))
-            }
-            (AnswerTo::Frame(asked), Some(plain)) => self.write_frames(&plain.dialect.answer(asked, &value(payload))),
-            (AnswerTo::Frame(_), None) => false,
-        }
-    }
-
-    /// Refuses an event: in the failing ack, if its sender waits for one, and as the event `error`.
-    pub fn refuse_event(&self, to: Option<&AnswerTo>, error: &WireError, failure: &Value) {
-        if let Some(plain) = self.connection.plain() {
-            let asked = to.and_then(|to| if let AnswerTo::Frame(asked) = to { Some(asked) } else { None });
-            self.write_frames(&plain.dialect.refuse(asked, failure));
-            return;
-        }
-        if let Some(to) = to {
-            self.answer(to, failure);
-        }
-        // A flood is answered once a message, not twice.
-        if to.is_none() || error.code() != Code::RateLimitExceeded {
-            self.emit("error", &error.event());
-        }
-    }
-
-    /// Sends the CONNECT reply of a socket that socketioxide has let in before.
-    pub fn confirm(&self, admission: &Admission) {
-        if self.connection.is_direct() {
-            return self.connection.send_connect(&packet::connect(self.namespace(), admission));
-        }
-        let body = socketioxide_core::Value::Str(admission.body().into(), None);
-        self.rooms.send(self.sid, Packet::connect(self.namespace().to_owned(), Some(body)));
-    }
-
-    /// Tells the client that another of its CONNECTs is refused.
-    pub fn relay_refusal(&self, namespace: &str, reason: &str) {
-        self.rooms.send(self.sid, Packet::connect_error(namespace.to_owned(), reason));
-    }
-
-    /// Refuses to let the socket in again.
-    pub fn refuse(&self, reason: &str) {
-        if self.connection.is_direct() {
-            return self.connection.send_connect_error(&packet::connect_error(self.namespace(), reason));
-        }
-        self.rooms.send(self.sid, Packet::connect_error(self.namespace().to_owned(), reason));
-    }
-
-    fn write_frames(&self, frames: &[String]) -> bool {
-        for frame in frames {
-            self.connection.answer(self.namespace(), self.connection.frame_for(frame));
-        }
-        true
-    }
-
-    fn write(&self, text: &str) -> bool {
-        self.while_polling(|| self.send_packet(text)).unwrap_or_else(|| {
-            self.connection.answer(self.namespace(), self.connection.frame_for(text));
-            true
-        })
-    }
-
     /// Sends through socketioxide, if that is the way; a full queue cuts the client, which comes back.
-    fn while_polling(&self, send: impl FnOnce() -> bool) -> Option<bool> {
+    pub(super) fn while_polling(&self, send: impl FnOnce() -> bool) -> Option<bool> {
         if self.connection.is_direct() {
             return None;
         }
@@ -438,7 +334,7 @@ impl Recipient {
     }
 
     /// Sends an Engine.IO message through socketioxide; false if its queue is full.
-    fn send_packet(&self, text: &str) -> bool {
+    pub(super) fn send_packet(&self, text: &str) -> bool {
         let Some(head) = text.get(1..).and_then(packet::parse) else { return false };
         let body = socketioxide_core::Value::Str(head.body.to_owned().into(), None);
         let id = head.id.and_then(|id| i64::try_from(id).ok());

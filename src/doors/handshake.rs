@@ -1,6 +1,7 @@
 //! Handshakes: who may open a connection, decided before one exists.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, USER_AGENT};
@@ -44,61 +45,55 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Where a connection comes in, and what its handshake is checked by.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    /// Address of the listener.
+    pub(super) bound: SocketAddr,
+    /// Whether a client is taken at its word.
+    pub(super) believes: bool,
+    /// Which browsers may come in.
+    pub(super) origins: Arc<Origins>,
+}
+
 impl Doors {
-    /// Waits until a new connection's turn has come; else the response that refuses it.
-    pub(super) async fn take_turn(&self, headers: &HeaderMap, peer: super::Peer) -> Result<(), Box<Response>> {
+    /// Where Socket.IO clients come in.
+    pub(super) fn main_gate(&self) -> Gate {
         let believes = self.config.auth.mode == AuthMode::Trusted;
-        self.take_turn_at(headers, peer, self.bound, believes, &self.origins).await
+        Gate { bound: self.bound, believes, origins: self.origins.clone() }
     }
 
-    /// The same at another listener; `believes` says that a client is taken at its word.
-    pub(super) async fn take_turn_at(
+    /// Waits until a new connection's turn has come; else the response that refuses it.
+    pub(super) async fn take_turn(
         &self,
         headers: &HeaderMap,
         peer: super::Peer,
-        bound: SocketAddr,
-        believes: bool,
-        origins: &Origins,
+        gate: &Gate,
     ) -> Result<(), Box<Response>> {
         // Who is not let in anyway takes nobody's turn.
-        self.check_handshake(headers, peer, bound, believes, origins)?;
+        self.check_handshake(headers, peer, gate)?;
         // Whoever would wait longer than all that there may be finds no seat either.
         if self.pace.turn().await { Ok(()) } else { Err(self.full()) }
     }
 
     /// A seat for a new connection, or the response that refuses it.
-    pub(super) fn admit_handshake(&self, headers: &HeaderMap, peer: super::Peer) -> Result<Seat, Box<Response>> {
-        let believes = self.config.auth.mode == AuthMode::Trusted;
-        self.admit_handshake_at(headers, peer, self.bound, believes, &self.origins)
-    }
-
-    /// The same at another listener.
-    pub(super) fn admit_handshake_at(
+    pub(super) fn admit_handshake(
         &self,
         headers: &HeaderMap,
         peer: super::Peer,
-        bound: SocketAddr,
-        believes: bool,
-        origins: &Origins,
+        gate: &Gate,
     ) -> Result<Seat, Box<Response>> {
-        self.check_handshake(headers, peer, bound, believes, origins)?;
+        self.check_handshake(headers, peer, gate)?;
         self.seats.take().ok_or_else(|| self.full())
     }
 
-    fn check_handshake(
-        &self,
-        headers: &HeaderMap,
-        peer: super::Peer,
-        bound: SocketAddr,
-        believes: bool,
-        origins: &Origins,
-    ) -> Result<(), Box<Response>> {
+    fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer, gate: &Gate) -> Result<(), Box<Response>> {
         if self.is_stopping() {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
-        if believes && !self.config.auth.allow_trusted {
-            let origin_allowed = origins.allow(headers);
-            let request = Request { bound, peer: peer.0, headers, origin_allowed };
+        if gate.believes && !self.config.auth.allow_trusted {
+            let origin_allowed = gate.origins.allow(headers);
+            let request = Request { bound: gate.bound, peer: peer.0, headers, origin_allowed };
             if let Some(reason) = auth::unmet(request) {
                 let message = format!(
                     "a client is taken at its word here, which serves only this machine, and {reason}; have clients \

@@ -49,7 +49,7 @@ pub(super) async fn serve(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, req
 
 /// A handshake.
 async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Request<Body>) -> Response {
-    let seat = match doors.admit_handshake(request.headers(), peer) {
+    let seat = match doors.admit_handshake(request.headers(), peer, &doors.main_gate()) {
         Ok(seat) => seat,
         Err(response) => return *response,
     };

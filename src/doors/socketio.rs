@@ -168,7 +168,7 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         return if text.contains("EIO=") { refusal(5) } else { refusal(0) };
     }
     if query.sid.is_none()
-        && let Err(refusal) = doors.take_turn(request.headers(), peer).await
+        && let Err(refusal) = doors.take_turn(request.headers(), peer, &doors.main_gate()).await
     {
         return *refusal;
     }

@@ -46,7 +46,7 @@ pub struct Doors {
     /// Who may call the HTTP API.
     pub keys: ApiKeys,
     /// Which origins may connect.
-    pub origins: Origins,
+    pub origins: Arc<Origins>,
     /// What all connections share.
     pub plane: Arc<Plane>,
     /// socketioxide.
@@ -80,7 +80,7 @@ impl Doors {
     ) -> Arc<Self> {
         let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
-            origins: Origins::new(&config.server.cors_origins),
+            origins: Arc::new(Origins::new(&config.server.cors_origins)),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),
             plain,

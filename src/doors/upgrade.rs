@@ -1,6 +1,5 @@
 //! WebSocket upgrades: everything is checked before 101 is answered.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
-use super::handshake::{Query, peer_of};
+use super::handshake::{Gate, Query, peer_of};
 use super::origin::Origins;
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
@@ -35,12 +34,8 @@ enum Purpose {
 pub(super) struct PlainWay {
     /// The JSON of its credentials.
     pub(super) auth: String,
-    /// Address of the listener.
-    pub(super) bound: SocketAddr,
-    /// Whether it is taken at its word.
-    pub(super) believes: bool,
-    /// Which browsers may come in.
-    pub(super) origins: Arc<Origins>,
+    /// Where it does.
+    pub(super) gate: Gate,
     /// Takes the id that it has given itself; false if somebody else has it.
     pub(super) claim: Option<Claim>,
 }
@@ -64,7 +59,7 @@ pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut reques
     };
     let headers = request.headers();
     let purpose = match query.sid {
-        None => match doors.admit_handshake(headers, peer) {
+        None => match doors.admit_handshake(headers, peer, &doors.main_gate()) {
             Ok(seat) => Purpose::New(seat, peer_of(headers, peer, query)),
             Err(response) => return *response,
         },
@@ -84,11 +79,11 @@ pub(super) fn open_plain(
     way: PlainWay,
     mut request: Request<Body>,
 ) -> Response {
-    let key = match check(&request, &way.origins) {
+    let key = match check(&request, &way.gate.origins) {
         Ok(key) => key,
         Err(response) => return *response,
     };
-    let seat = match doors.admit_handshake_at(request.headers(), peer, way.bound, way.believes, &way.origins) {
+    let seat = match doors.admit_handshake(request.headers(), peer, &way.gate) {
         Ok(seat) => seat,
         Err(response) => return *response,
     };

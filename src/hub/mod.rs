@@ -21,6 +21,7 @@ mod receipts;
 mod replay;
 mod sequencer;
 mod since;
+mod until;
 mod waiting;
 
 pub use ended::Seen;
@@ -31,3 +32,4 @@ pub use publish::{Hub, Published};
 pub use receipts::{Acknowledgement, Delivery, Progress};
 pub use replay::Missed;
 pub use since::{CatchUp, Replayed, Since};
+pub use until::until;

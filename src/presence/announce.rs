@@ -5,7 +5,6 @@
 //! nobody else waits for that.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -14,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::book::Shown;
 use super::presence::Presence;
 use super::status::Status;
-use crate::hub::Publication;
+use crate::hub::{Publication, until};
 use crate::rooms::{Id, Scope, ScopeFields, channel_room};
 use crate::wire::{WireError, iso, now_iso};
 
@@ -69,16 +68,7 @@ impl Presence {
     /// Waits until something is due, as far as is known.
     async fn something(&self) {
         let wakes_at = self.lock().wakes_at();
-        let deadline = async {
-            match wakes_at.map(|at| u64::try_from(at.saturating_sub(self.now())).unwrap_or_default()) {
-                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = deadline => {}
-            () = self.sooner.notified() => {}
-        }
+        until(wakes_at, self.now(), &self.sooner).await;
     }
 
     /// Publishes changes, and waits until they are delivered.

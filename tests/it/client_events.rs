@@ -185,12 +185,16 @@ async fn attachments_of_an_event_with_a_rule_are_text_in_its_payload() {
     let server = TestServer::start(rules).await;
     let mut sender = server.agent("org-1").await;
     let mut other = server.agent("org-1").await;
+    let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org-1").await;
     let send = |client: &Client, frame: &str| {
         client.wire.send(frame);
         client.wire.send_binary(vec![0xff, 0, 1]);
     };
     send(&sender, r#"451-["typing",{"image":{"_placeholder":true,"num":0}}]"#);
     assert_eq!(other.next_named("typing").await.payload()["image"], "/wAB");
+    assert_eq!(plain.next_with("event", "typing").await["data"]["image"], "/wAB");
+    plain.close().await;
     let place = r#"{"_placeholder":true,"num":0}"#;
     send(&sender, &format!(r#"451-["typing",[{place},{place}]]"#));
     sender.next_error("INVALID_MESSAGE").await;

@@ -16,7 +16,7 @@ use super::list::{Place, PlainDoor, parameter};
 use crate::auth::Credentials;
 use crate::config::DoorIdentity;
 use crate::connection::Plain;
-use crate::doors::handshake::{Query, peer_of};
+use crate::doors::handshake::{Gate, Query, peer_of};
 use crate::doors::http::ApiError;
 use crate::doors::state::{Doors, Peer};
 use crate::doors::upgrade::{self, PlainWay};
@@ -76,9 +76,8 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
     };
     let PlainDoor { dialect, door, origins, batch_ms, .. } = &doors.plain[usize::from(number)];
     let headers = request.headers();
-    let believes = door.identity == DoorIdentity::Declared;
-    let checked = doors.take_turn_at(headers, peer, bound, believes, origins).await;
-    if let Err(refusal) = checked {
+    let gate = Gate { bound, believes: door.identity == DoorIdentity::Declared, origins: origins.clone() };
+    if let Err(refusal) = doors.take_turn(headers, peer, &gate).await {
         return *refusal;
     }
     let query = request.uri().query().unwrap_or_default();
@@ -88,7 +87,7 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
         None => json!({}),
     }
     .to_string();
-    let mut way = PlainWay { auth, bound, believes, origins: origins.clone(), claim: None };
+    let mut way = PlainWay { auth, gate, claim: None };
     if let Some(id) = &place.client_id {
         let known = Credentials::read(&way.auth).and_then(|credentials| door.identify(&credentials)).ok().flatten();
         let user = known.filter(|identity| !identity.anonymous).map(|identity| identity.user);

@@ -14,6 +14,7 @@ use crate::delivery::{Interest, Recipient};
 use crate::events::{Catalogue, ChannelMask};
 use crate::hub::publication::{Publication, Target};
 use crate::hub::publish::Hub;
+use crate::hub::until::until;
 use crate::log::{Audience, Draft, Log};
 use crate::rooms::{ScopeFields, scope_room};
 use crate::wire::{WireError, now_ms};
@@ -123,16 +124,7 @@ impl Freshness {
     /// Waits until there is something to announce, as far as is known.
     async fn something(&self) {
         let wakes_at = self.lock().wakes_at();
-        let deadline = async {
-            match wakes_at.map(|at| u64::try_from(at.saturating_sub(self.now())).unwrap_or_default()) {
-                Some(left) => tokio::time::sleep(Duration::from_millis(left)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = deadline => {}
-            () = self.sooner.notified() => {}
-        }
+        until(wakes_at, self.now(), &self.sooner).await;
     }
 }
 
