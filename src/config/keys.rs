@@ -1,57 +1,28 @@
 //! Every section and key, with its unit and default.
 //!
-//! Durations end in `_ms` and sizes in `_bytes`, both as integers. The doors and
-//! the events of clients have files of their own.
+//! Durations end in `_ms` and sizes in `_bytes`, both as integers. Large
+//! sections have files of their own.
 
+mod api;
+mod auth;
 mod client_events;
 mod doors;
-
-use std::fmt;
+mod limits;
+mod server;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::api::{Api, ApiKey, Right};
+pub use self::auth::{Auth, AuthMode, Jwt, JwtAlgorithm, JwtClaims, Secret};
 pub use self::client_events::{ClientAction, ClientEvent, RelayTo};
 pub use self::doors::{
     ApierDoor, DemoDoor, DexterDoor, DoorIdentity, Doors, GenericDoor, GymDoor, IntradayDoor, MAX_BATCH_MS,
     UnknownMembers, WorkMatrixDoor,
 };
+pub use self::limits::Limits;
+pub use self::server::Server;
 use crate::events::{Catalogue, Declared, Priority};
 use crate::wire::Forms;
-
-/// `[server]`: where to listen and how to stop.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Address to listen on. Defaults to `127.0.0.1`.
-    pub host: String,
-    /// Port to listen on; 0 picks a free one. Defaults to 5000.
-    pub port: u16,
-    /// Path of the Socket.IO door. Defaults to `/ws`.
-    pub path: String,
-    /// Further paths of the Socket.IO door, for tools with a fixed path. Defaults to `["/socket.io"]`.
-    pub path_aliases: Vec<String>,
-    /// Browser origins that may connect; the server's own origin always may, and `*` means any.
-    /// Defaults to `http://localhost:3000` and `http://localhost:5173`.
-    pub cors_origins: Vec<String>,
-    /// How long a stopping server waits for what is under way. Defaults to 5,000.
-    pub shutdown_grace_ms: u64,
-    /// How long a client may take to send the head of a request. Defaults to 10,000.
-    pub header_timeout_ms: u64,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".into(),
-            port: 5000,
-            path: "/ws".into(),
-            path_aliases: vec!["/socket.io".into()],
-            cors_origins: vec!["http://localhost:3000".into(), "http://localhost:5173".into()],
-            shutdown_grace_ms: 5_000,
-            header_timeout_ms: 10_000,
-        }
-    }
-}
 
 /// `[heartbeat]`: Engine.IO pings.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -84,188 +55,6 @@ pub struct Client {
 impl Default for Client {
     fn default() -> Self {
         Self { reconnection_enabled: true, reconnection_attempts: 5, reconnection_delay_ms: 1_000 }
-    }
-}
-
-/// `[auth]`: who a client is.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// Whether a socket that does not authenticate is cut. Defaults to true.
-    pub auth_required: bool,
-    /// How long a socket may take to authenticate. Defaults to 10,000.
-    pub auth_timeout_ms: u64,
-    /// How an identity is established. Defaults to `trusted`.
-    pub mode: AuthMode,
-    /// Says that trusting clients' own words on a public address is meant. Defaults to false.
-    pub allow_trusted: bool,
-    /// `[auth.jwt]`: tokens.
-    pub jwt: Jwt,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            auth_required: true,
-            auth_timeout_ms: 10_000,
-            mode: AuthMode::Trusted,
-            allow_trusted: false,
-            jwt: Jwt::default(),
-        }
-    }
-}
-
-/// `[auth.jwt]`: JSON Web Tokens that say who a client is.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Jwt {
-    /// Algorithms that a token may be signed with. Defaults to `["HS256"]`.
-    pub algorithms: Vec<JwtAlgorithm>,
-    /// Secret that tokens are signed with, of at least 32 bytes; no token is accepted if it is empty, as it is by
-    /// default.
-    pub secret: Secret,
-    /// What a token has to name as its issuer; any or none if it is empty, as it is by default.
-    pub issuer: String,
-    /// What a token has to name as its audience, or among it; any or none if it is empty, as it is by default.
-    pub audience: String,
-    /// How far the clocks of issuer and server may be apart. Defaults to 5,000.
-    pub leeway_ms: u64,
-    /// `[auth.jwt.claims]`: the names of the claims.
-    pub claims: JwtClaims,
-}
-
-impl Default for Jwt {
-    fn default() -> Self {
-        Self {
-            algorithms: vec![JwtAlgorithm::Hs256],
-            secret: Secret::default(),
-            issuer: String::new(),
-            audience: String::new(),
-            leeway_ms: 5_000,
-            claims: JwtClaims::default(),
-        }
-    }
-}
-
-/// How a token is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256.
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
-}
-
-/// `[auth.jwt.claims]`: which claim of a token says what.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JwtClaims {
-    /// The user, a text or a whole number. Defaults to `sub`.
-    pub user_id: String,
-    /// The organization. Defaults to `organization_id`.
-    pub organization_id: String,
-    /// List of departments; an absent one means all. Defaults to `departments`.
-    pub departments: String,
-    /// List of queues, within the departments if there are any; an absent one means all. Defaults to `queues`.
-    pub queues: String,
-    /// List of channels; an absent one means all. Defaults to `channels`.
-    pub channels: String,
-}
-
-impl Default for JwtClaims {
-    fn default() -> Self {
-        Self {
-            user_id: "sub".into(),
-            organization_id: "organization_id".into(),
-            departments: "departments".into(),
-            queues: "queues".into(),
-            channels: "channels".into(),
-        }
-    }
-}
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(from = "String")]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, for what it was set for.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(***)" })
-    }
-}
-
-/// How an identity is established.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AuthMode {
-    /// A client is who it says it is; for development and trusted networks.
-    Trusted,
-}
-
-/// `[limits]`: what a client may use.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Connections this process accepts. Defaults to 1,000.
-    pub max_connections_total: usize,
-    /// Connections one organization may hold. Defaults to 100.
-    pub max_connections_per_org: usize,
-    /// Largest message, on both transports. Defaults to 1,048,576 (1 MiB).
-    pub max_message_size_bytes: usize,
-    /// Messages one socket may send in a second. Defaults to 100.
-    pub rate_limit_messages_per_second: u32,
-    /// Sockets one subscription room may hold. Defaults to 1,000.
-    pub room_max_size: usize,
-    /// Time between two clean-ups of empty namespaces. Defaults to 300,000.
-    pub room_cleanup_interval_ms: u64,
-    /// Events of one socket that may wait for their turn. Defaults to 1,000.
-    pub max_queued_events: usize,
-    /// Subscriptions one socket may hold. Defaults to 100.
-    pub max_subscriptions_per_socket: usize,
-    /// Namespaces one connection may be in at once. Defaults to 16.
-    pub max_namespaces_per_connection: usize,
-    /// New connections in a second; more wait for their turn, a quarter of them comes at once. 0 is no bound. Defaults
-    /// to 2,000.
-    pub max_connects_per_second: u32,
-    /// How long a connection may take to enter its first namespace. Defaults to 10,000.
-    pub connect_timeout_ms: u64,
-    /// How long a socket may say nothing but heartbeats before it is cut; 0 is for ever. Defaults to 0.
-    pub idle_timeout_ms: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections_total: 1_000,
-            max_connections_per_org: 100,
-            max_message_size_bytes: 1_048_576,
-            rate_limit_messages_per_second: 100,
-            room_max_size: 1_000,
-            room_cleanup_interval_ms: 300_000,
-            max_queued_events: 1_000,
-            max_subscriptions_per_socket: 100,
-            max_namespaces_per_connection: 16,
-            max_connects_per_second: 2_000,
-            connect_timeout_ms: 10_000,
-            idle_timeout_ms: 0,
-        }
     }
 }
 
@@ -534,61 +323,6 @@ pub enum Durability {
     Batch,
     /// When it is on the disk.
     Always,
-}
-
-/// `[api]`: the HTTP API.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Api {
-    /// Says that an API without keys on a public address is meant. Defaults to false.
-    pub allow_keyless: bool,
-    /// How long `?wait=ack` waits when the request does not say. Defaults to 5,000.
-    pub ack_timeout_ms: u64,
-    /// Longest `ack_timeout_ms` a request may ask for. Defaults to 60,000.
-    pub max_ack_timeout_ms: u64,
-    /// How long a call with an idempotency key is remembered. Defaults to 600,000 (ten minutes).
-    pub idempotency_window_ms: u64,
-    /// `[[api.keys]]`: who may call.
-    pub keys: Vec<ApiKey>,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            allow_keyless: false,
-            ack_timeout_ms: 5_000,
-            max_ack_timeout_ms: 60_000,
-            idempotency_window_ms: 600_000,
-            keys: Vec::new(),
-        }
-    }
-}
-
-/// `[[api.keys]]`: one key of the HTTP API; `tiercast key new` makes one.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKey {
-    /// Name in log lines.
-    pub name: String,
-    /// `sha256:` and the SHA-256 of the key in hexadecimal; the key itself is never stored.
-    pub hash: String,
-    /// What the key may do.
-    pub rights: Vec<Right>,
-    /// Organizations it may touch; an absent list means all.
-    #[serde(default)]
-    pub organizations: Option<Vec<String>>,
-}
-
-/// What an API key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Right {
-    /// Publish events.
-    Publish,
-    /// Read stats, connections, rooms and receipts.
-    Read,
-    /// Disconnect sockets and publish to everyone.
-    Admin,
 }
 
 /// `[logging]`: log lines.

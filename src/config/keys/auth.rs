@@ -1,0 +1,137 @@
+//! Keys of `[auth]`: who a client is, and what proves it.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// `[auth]`: who a client is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Whether a socket that does not authenticate is cut. Defaults to true.
+    pub auth_required: bool,
+    /// How long a socket may take to authenticate. Defaults to 10,000.
+    pub auth_timeout_ms: u64,
+    /// How an identity is established. Defaults to `trusted`.
+    pub mode: AuthMode,
+    /// Says that trusting clients' own words on a public address is meant. Defaults to false.
+    pub allow_trusted: bool,
+    /// `[auth.jwt]`: tokens.
+    pub jwt: Jwt,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            auth_required: true,
+            auth_timeout_ms: 10_000,
+            mode: AuthMode::Trusted,
+            allow_trusted: false,
+            jwt: Jwt::default(),
+        }
+    }
+}
+
+/// `[auth.jwt]`: JSON Web Tokens that say who a client is.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Jwt {
+    /// Algorithms that a token may be signed with. Defaults to `["HS256"]`.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// Secret that tokens are signed with, of at least 32 bytes; no token is accepted if it is empty, as it is by
+    /// default.
+    pub secret: Secret,
+    /// What a token has to name as its issuer; any or none if it is empty, as it is by default.
+    pub issuer: String,
+    /// What a token has to name as its audience, or among it; any or none if it is empty, as it is by default.
+    pub audience: String,
+    /// How far the clocks of issuer and server may be apart. Defaults to 5,000.
+    pub leeway_ms: u64,
+    /// `[auth.jwt.claims]`: the names of the claims.
+    pub claims: JwtClaims,
+}
+
+impl Default for Jwt {
+    fn default() -> Self {
+        Self {
+            algorithms: vec![JwtAlgorithm::Hs256],
+            secret: Secret::default(),
+            issuer: String::new(),
+            audience: String::new(),
+            leeway_ms: 5_000,
+            claims: JwtClaims::default(),
+        }
+    }
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+/// `[auth.jwt.claims]`: which claim of a token says what.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JwtClaims {
+    /// The user, a text or a whole number. Defaults to `sub`.
+    pub user_id: String,
+    /// The organization. Defaults to `organization_id`.
+    pub organization_id: String,
+    /// List of departments; an absent one means all. Defaults to `departments`.
+    pub departments: String,
+    /// List of queues, within the departments if there are any; an absent one means all. Defaults to `queues`.
+    pub queues: String,
+    /// List of channels; an absent one means all. Defaults to `channels`.
+    pub channels: String,
+}
+
+impl Default for JwtClaims {
+    fn default() -> Self {
+        Self {
+            user_id: "sub".into(),
+            organization_id: "organization_id".into(),
+            departments: "departments".into(),
+            queues: "queues".into(),
+            channels: "channels".into(),
+        }
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "String")]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for what it was set for.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "Secret(none)" } else { "Secret(***)" })
+    }
+}
+
+/// How an identity is established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// A client is who it says it is; for development and trusted networks.
+    Trusted,
+}
