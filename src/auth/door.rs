@@ -1,10 +1,8 @@
 //! Who comes in by a plain door: its organization, and how its clients say who they are.
 
-use std::sync::Arc;
-
+use super::authenticator::Authenticator;
 use super::claims::Claims;
 use super::identity::{Credentials, Identity};
-use super::jwt::Tokens;
 use crate::config::DoorIdentity;
 use crate::events::ChannelMask;
 use crate::rooms::{Id, Scope};
@@ -42,8 +40,8 @@ pub struct Door {
     pub unasked: ChannelMask,
     /// Whether the first `subscribe` ends that for all channels, and not only for its own.
     pub until_first: bool,
-    /// Who checks tokens.
-    pub tokens: Option<Arc<Tokens>>,
+    /// Who checks tokens, and says who clients are where the door does not.
+    pub authenticator: Authenticator,
 }
 
 impl Door {
@@ -53,7 +51,7 @@ impl Door {
     /// If what they say does not hold.
     pub fn identify(&self, credentials: &Credentials) -> Result<Option<Identity>, WireError> {
         let Some(organization) = &self.organization else {
-            return if credentials.is_empty() { Ok(None) } else { credentials.trusted().map(Some) };
+            return self.authenticator.identify(credentials);
         };
         match self.identity {
             DoorIdentity::Anonymous => Ok(Some(self.anonymous(organization))),
@@ -66,13 +64,17 @@ impl Door {
     fn by_token(&self, organization: &Id, credentials: &Credentials) -> Result<Option<Identity>, WireError> {
         let anonymous = || self.anonymous_channels.is_some().then(|| self.anonymous(organization));
         let Some(token) = credentials.token()? else { return Ok(anonymous()) };
-        let identified = match &self.tokens {
-            Some(tokens) => tokens.identify(token, Some(organization)),
-            None => Err(WireError::NoTokens),
-        };
-        match identified {
-            Ok(identity) => Ok(Some(Identity { session_id: credentials.session_id()?, ..identity })),
+        match self.authenticator.by_token(token, credentials, Some(organization)) {
+            Ok(identity) => Ok(Some(identity)),
             Err(error) => anonymous().map(Some).ok_or(error),
+        }
+    }
+
+    /// What a client lacks that has named nobody.
+    pub fn lacks(&self) -> WireError {
+        match self.identity {
+            DoorIdentity::Token => WireError::TokenMissing,
+            DoorIdentity::Declared | DoorIdentity::Anonymous => WireError::CredentialMissing("user_id"),
         }
     }
 
@@ -86,6 +88,7 @@ impl Door {
             claims: Claims::new(vec![Scope::organization(organization.clone())]),
             channels: Some(self.anonymous_channels.clone().unwrap_or_default()),
             anonymous: true,
+            proof: None,
         }
     }
 }

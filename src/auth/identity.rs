@@ -29,12 +29,55 @@ pub struct Identity {
     /// Whether nobody knows who it is: such a visitor only reads, and is not remembered.
     #[serde(default)]
     pub anonymous: bool,
+    /// What its token says besides; none if there was no token.
+    #[serde(default)]
+    pub proof: Option<Proof>,
+}
+
+/// What a token says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// When it is over, the leeway included, in milliseconds since the epoch.
+    pub expires_at_ms: i64,
+    /// When it was issued, in the same; none if it does not say.
+    pub issued_at_ms: Option<i64>,
+    /// Its id (`jti`), by which it alone can be revoked.
+    pub token_id: Option<String>,
+    /// What its bearer may do besides, as rules of the configuration name it.
+    pub roles: Vec<String>,
 }
 
 impl Identity {
+    /// Whether it has one of these roles.
+    pub fn has_role(&self, roles: &[String]) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.roles.iter().any(|role| roles.contains(role)))
+    }
+
     /// Whether the user may subscribe to a channel.
     pub fn may_use(&self, channel: &str) -> bool {
         self.channels.as_ref().is_none_or(|channels| channels.iter().any(|allowed| allowed == channel))
+    }
+}
+
+/// A token on its way to being checked, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(Box<str>);
+
+impl Bearer {
+    /// The token in a header's or a query's text; none if it is empty.
+    pub fn new(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.into()))
+    }
+
+    /// The text, to be checked.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(***)")
     }
 }
 
@@ -71,6 +114,14 @@ impl Credentials {
         serde_json::from_str(json).map_err(|error| WireError::malformed("authenticate", &error))
     }
 
+    /// The same with the token that the handshake carried, if they have none of their own.
+    pub fn or_token(mut self, bearer: Option<&Bearer>) -> Self {
+        if let (true, Some(bearer)) = (matches!(&self.token, Value::Null), bearer) {
+            self.token = bearer.reveal().into();
+        }
+        self
+    }
+
     /// The secret of the session that the client takes up again, and the position it has read up to, as the client
     /// gives them; a client that has read nothing gives none.
     pub fn resumed(&self) -> Option<(&str, Option<&str>)> {
@@ -81,7 +132,7 @@ impl Credentials {
         Some((self.pid.as_str()?, offset))
     }
 
-    /// Whether the client says who it is at all.
+    /// Whether the client names nobody.
     pub fn is_empty(&self) -> bool {
         self.user_id.is_null() && self.organization_id.is_null()
     }
@@ -133,7 +184,24 @@ impl Credentials {
             session_id: self.session_id()?,
             channels: None,
             anonymous: false,
+            proof: None,
         })
+    }
+
+    /// Whether what they name, if they name anybody, is this identity.
+    ///
+    /// # Errors
+    /// Names the credential that is malformed, or is somebody else's.
+    pub fn check(&self, identity: &Identity) -> Result<(), WireError> {
+        let same = |field, value: &Value, own: &Id| match value {
+            Value::Null => Ok(()),
+            // Some frontends send an empty text for what they do not know.
+            Value::String(text) if text.is_empty() => Ok(()),
+            value if id(field, value)? == *own => Ok(()),
+            _ => Err(WireError::TokenContradicted(field)),
+        };
+        same("user_id", &self.user_id, &identity.user)?;
+        same("organization_id", &self.organization_id, &identity.organization)
     }
 
     /// The token, if there is one.

@@ -3,17 +3,25 @@
 //! Nothing here knows a socket or a route: it turns credentials into an
 //! [`Identity`] or a [`Caller`], or says why not.
 
+mod authenticator;
 mod claims;
 mod development;
 mod door;
 mod identity;
 mod jwt;
 mod keys;
+mod mint;
+mod renew;
+mod revocations;
 mod signatures;
 
+pub use authenticator::Authenticator;
 pub use claims::Claims;
 pub use development::{Request, unmet};
 pub use door::{Door, System};
-pub use identity::{Credentials, Identity};
-pub use jwt::Tokens;
+pub use identity::{Bearer, Credentials, Identity, Proof};
+pub use jwt::{Proven, Tokens};
 pub use keys::{ApiKeys, Caller, Denied, hash_key};
+pub use mint::{Grant, MintError, Minted};
+pub use renew::RenewError;
+pub use revocations::{Revocation, Revocations, Revoked};

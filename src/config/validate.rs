@@ -5,6 +5,7 @@
 
 mod client_events;
 mod doors;
+mod jwt;
 mod paths;
 mod ranges;
 
@@ -18,7 +19,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(super) use self::ranges::range;
-use super::{ApiKey, AuthMode, Config, Freshness, Jwt};
+use super::{ApiKey, AuthMode, Config, Freshness};
 use crate::events::Catalogue;
 use crate::rooms::Id;
 
@@ -35,7 +36,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
     paths::check(config, &mut found);
-    check_jwt(config, &mut found);
+    jwt::check(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);
     check_origins(config, &mut found);
     check_custom_events(config, &mut found);
@@ -108,30 +109,6 @@ fn is_host(host: &str) -> bool {
     // A last label of digits is an address with a slip in it, such as `127.0.0`.
     let ends_in_digits = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
     host.parse::<IpAddr>().is_ok() || (name.len() <= 253 && !ends_in_digits && name.split('.').all(is_label))
-}
-
-/// A shorter secret can be guessed from one token.
-const MIN_SECRET_BYTES: usize = 32;
-
-fn check_jwt(config: &Config, found: &mut Findings) {
-    let Jwt { algorithms, secret, claims, .. } = &config.auth.jwt;
-    let length = secret.reveal().len();
-    if (1..MIN_SECRET_BYTES).contains(&length) {
-        found.add("auth.jwt.secret", format!("expected at least {MIN_SECRET_BYTES} bytes, found {length}"));
-    }
-    if algorithms.is_empty() {
-        found.add("auth.jwt.algorithms", "expected at least one of HS256, HS384 and HS512");
-    }
-    let names = [
-        ("user_id", &claims.user_id),
-        ("organization_id", &claims.organization_id),
-        ("departments", &claims.departments),
-        ("queues", &claims.queues),
-        ("channels", &claims.channels),
-    ];
-    for (key, _) in names.iter().filter(|(_, name)| name.is_empty()) {
-        found.add(format!("auth.jwt.claims.{key}"), "expected the name of a claim");
-    }
 }
 
 /// A URL that the server calls, if there is one.

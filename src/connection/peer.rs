@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::auth::Door;
+use crate::auth::{Bearer, Door};
 use crate::dialects::{Dialect, Visitor};
 use crate::wire::Forms;
 
@@ -27,6 +27,8 @@ pub struct Peer {
     pub protocol: EngineIo,
     /// `?forms=` of the handshake.
     pub forms: Option<Forms>,
+    /// The token that the handshake carried beside the protocol.
+    pub bearer: Option<Bearer>,
     /// What it speaks over a plain WebSocket; none for Socket.IO.
     pub plain: Option<Box<Plain>>,
 }

@@ -94,6 +94,25 @@ impl Interest {
         self.implicit = self.implicit.common(earlier.implicit);
     }
 
+    /// Leaves what the claims do not cover any more, and the channels that are not `allowed`; the ids of the
+    /// subscriptions that have lost something.
+    pub fn narrow(&mut self, allowed: Option<ChannelMask>) -> Vec<Box<str>> {
+        let mut lost = Vec::new();
+        for subscription in &mut self.subscriptions {
+            let left = match self.claims.contain(&subscription.scope) {
+                true => allowed.map_or(subscription.channels, |allowed| subscription.channels.common(allowed)),
+                false => ChannelMask::NONE,
+            };
+            if left != subscription.channels && !lost.contains(&subscription.id) {
+                lost.push(subscription.id.clone());
+            }
+            subscription.channels = left;
+        }
+        self.subscriptions.retain(|subscription| !subscription.channels.is_empty());
+        self.implicit = allowed.map_or(self.implicit, |allowed| self.implicit.common(allowed));
+        lost
+    }
+
     /// The same socket, if it wanted nothing but these.
     pub fn only(&self, subscriptions: Vec<Subscription>) -> Self {
         let (identity, claims) = (self.identity.clone(), self.claims.clone());

@@ -4,26 +4,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::origin::Origins;
 use super::state::Doors;
-use crate::auth::{self, Request};
+use crate::auth::{self, Bearer, Request};
 use crate::config::AuthMode;
 use crate::connection::{EngineIo, Peer};
 use crate::limits::Seat;
 use crate::wire::{Code, Forms, WireError};
 
 /// The query of an Engine.IO request.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(super) struct Query<'a> {
     /// Version of the protocol, if it is one we speak.
     pub(super) protocol: Option<EngineIo>,
     pub(super) transport: Option<&'a str>,
     pub(super) sid: Option<&'a str>,
     pub(super) forms: Option<Forms>,
+    /// As it is written, percent-encoded.
+    pub(super) token: Option<&'a str>,
 }
 
 impl<'a> Query<'a> {
@@ -41,6 +44,7 @@ impl<'a> Query<'a> {
             transport: value("transport"),
             sid: value("sid"),
             forms: value("forms").and_then(Forms::parse),
+            token: value("token"),
         }
     }
 }
@@ -131,8 +135,17 @@ pub(super) fn peer_of(headers: &HeaderMap, peer: super::Peer, query: &Query<'_>)
         user_agent: agent.map(|agent| agent.chars().take(256).collect::<String>().into()),
         protocol: query.protocol.unwrap_or(EngineIo::V4),
         forms: query.forms,
+        bearer: bearer_of(headers, query.token.map(|token| percent_decode_str(token).decode_utf8_lossy()).as_deref()),
         plain: None,
     }
+}
+
+/// The token of a handshake: `?token=`, or else `Authorization: Bearer <token>`.
+pub(super) fn bearer_of(headers: &HeaderMap, token: Option<&str>) -> Option<Bearer> {
+    token.and_then(Bearer::new).or_else(|| {
+        let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| Bearer::new(token.trim())).flatten()
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use super::http::{batch, broadcast, connections, health, history, messages, presence, rooms, stats};
+use super::http::{
+    batch, broadcast, connections, health, history, messages, presence, revocations, rooms, stats, tokens,
+};
 use super::plain::{self, Entrance};
 use super::state::Doors;
 use super::{demo, http, intakes, socketio};
@@ -37,6 +39,9 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/rooms", get(rooms::list))
         .route("/api/ws/rooms/{room}/messages", get(history::read))
         .route("/api/ws/presence", get(presence::list))
+        .route("/api/ws/revocations", post(revocations::revoke))
+        // Used by those who give clients their tokens, and by clients.
+        .route("/api/ws/token", post(tokens::make))
         .route("/api/ws/health", get(health::health))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))

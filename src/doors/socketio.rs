@@ -175,12 +175,20 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
     match query.transport {
         Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
         Some("polling") => {
-            *request.uri_mut() = format!("{ENGINE_PATH}/?{text}").parse().unwrap_or_default();
+            *request.uri_mut() = address(&query);
             polling::serve(doors, peer, &query, request).await
         }
         Some("websocket") => refusal(3),
         _ => refusal(0),
     }
+}
+
+/// What Engine.IO is asked for, without what is not for it: it keeps this for as long as the session lives, and a
+/// query may hold a token.
+fn address(query: &Query<'_>) -> Uri {
+    let version = if query.protocol == Some(EngineIo::V3) { 3 } else { 4 };
+    let sid = query.sid.map(|sid| format!("&sid={sid}")).unwrap_or_default();
+    format!("{ENGINE_PATH}/?EIO={version}&transport=polling{sid}").parse().unwrap_or_default()
 }
 
 /// Engine.IO's own refusals, as its reference server writes them.

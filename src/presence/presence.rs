@@ -195,6 +195,7 @@ mod tests {
             claims: Claims::new(Vec::new()),
             channels: None,
             anonymous: false,
+            proof: None,
         };
         let visitor = Identity { user: id("visitor"), anonymous: true, ..known.clone() };
         let attendances = [presence.attend(&known, Status::Busy), presence.attend(&visitor, Status::Busy)];

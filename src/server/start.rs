@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept;
+use crate::auth::{Authenticator, Revocations, Tokens};
 use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
@@ -86,7 +87,10 @@ impl Server {
 
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(config.events.catalogue());
-        let plain = doors::plain_doors(&config, &catalogue);
+        let revocations = Revocations::open(revocations_at(&config).as_deref(), config.auth.revocation_ttl_ms)?;
+        let revocations = Arc::new(revocations);
+        let authenticator = Authenticator::new(&config.auth, Tokens::new(&config.auth.jwt), &revocations);
+        let plain = doors::plain_doors(&config, &catalogue, &authenticator);
         let dialects = plain.iter().map(|door| door.dialect.clone()).collect();
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), dialects));
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
@@ -113,6 +117,8 @@ impl Server {
             counters: counters.clone(),
             client_events: ClientEvents::start(&config.client_events, &tasks, &stopping).map_err(io::Error::other)?,
             register: register.clone(),
+            authenticator,
+            revocations,
             tasks: tasks.clone(),
         };
         let sessions = Sessions::start(services, &stopping);
@@ -193,6 +199,11 @@ fn register(config: &Config) -> register::Settings {
         refuses_unknown: *unknown_members == UnknownMembers::Refuse,
         saved_at: (config.log.store == LogStore::Disk).then(|| Path::new(&config.log.path).join("check-ins.json")),
     }
+}
+
+/// Where revocations outlive the process, if they do.
+fn revocations_at(config: &Config) -> Option<PathBuf> {
+    (config.log.store == LogStore::Disk).then(|| Path::new(&config.log.path).join("revocations.jsonl"))
 }
 
 /// Smallest message that is compressed; none if nothing is.

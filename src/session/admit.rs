@@ -93,7 +93,7 @@ impl Sessions {
             && connection.plain().is_none();
         let fresh = || Admission { id: PublicId::fresh(), pid: positioned.then(Pid::fresh) };
         let (admission, record, journal, first) = match recovered {
-            Some(Recovered { pid, record, read, first }) => {
+            Some(Recovered { pid, record, read, first, proven: _ }) => {
                 let admission = Admission { id: record.id.clone(), pid: Some(pid) };
                 (admission, Some(record), Journal::after(read), Some(Box::new(first)))
             }
@@ -109,8 +109,8 @@ impl Sessions {
         }
         self.insert(session.clone());
         match (record, identity) {
-            (Some(record), _) => {
-                if let Err(error) = session.restore(&record) {
+            (Some(record), identity) => {
+                if let Err(error) = session.restore(&record, identity) {
                     session.exit("not let in again");
                     if let Some(pid) = &session.admission().pid {
                         self.records.put_back(pid, record);
@@ -120,7 +120,7 @@ impl Sessions {
             }
             (None, Some(identity)) => {
                 let earlier = session.last_interest(&identity);
-                session.identify(identity, earlier)?;
+                session.identify(&identity, earlier)?;
                 if session.scope.is_some() {
                     subscribe::in_namespace(&session, channels)?;
                 }
@@ -194,13 +194,14 @@ impl Sessions {
             return Err(WireError::TooManyNamespaces(limit));
         }
         let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
+        let credentials = credentials.or_token(connection.peer().bearer.as_ref());
         let recovered = if recovers { self.recover(connection, &credentials, namespace) } else { None };
         Ok(Application {
             identity: match &recovered {
-                Some(_) => None,
+                Some(recovered) => recovered.proven.clone(),
                 None => match connection.plain() {
                     Some(plain) => plain.door.identify(&credentials)?,
-                    None => identify(&credentials, namespace, scope.as_ref())?,
+                    None => self.identify(&credentials, namespace, scope.as_ref())?,
                 },
             },
             forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
@@ -208,6 +209,23 @@ impl Sessions {
             scope,
             recovered,
         })
+    }
+
+    /// Who the handshake says the socket is; a namespace of the tree lets nobody in without.
+    fn identify(
+        &self,
+        credentials: &Credentials,
+        namespace: &str,
+        scope: Option<&Scope>,
+    ) -> Result<Option<Identity>, WireError> {
+        let identity = self.services.authenticator.identify(credentials)?;
+        match (&identity, scope) {
+            (None, Some(_)) => Err(WireError::NamespaceNeedsCredentials(namespace.to_owned())),
+            (Some(identity), Some(scope)) if !identity.claims.overlap(scope) => {
+                Err(WireError::OutsideClaims(format!("namespace {namespace:?}")))
+            }
+            _ => Ok(identity),
+        }
     }
 
     /// The connect handler: the socket can be answered from here on.
@@ -286,23 +304,6 @@ fn scope_of(namespace: &str) -> Result<Option<Scope>, WireError> {
     parse_namespace(namespace)
         .map(Some)
         .ok_or_else(|| WireError::UnknownNamespace(namespace.chars().take(64).collect()))
-}
-
-/// Who the handshake says the socket is; a namespace of the tree lets nobody in without.
-fn identify(credentials: &Credentials, namespace: &str, scope: Option<&Scope>) -> Result<Option<Identity>, WireError> {
-    if credentials.is_empty() {
-        return match scope {
-            Some(_) => Err(WireError::NamespaceNeedsCredentials(namespace.to_owned())),
-            None => Ok(None),
-        };
-    }
-    let identity = credentials.trusted()?;
-    match scope {
-        Some(scope) if !identity.claims.overlap(scope) => {
-            Err(WireError::OutsideClaims(format!("namespace {namespace:?}")))
-        }
-        _ => Ok(Some(identity)),
-    }
 }
 
 /// Takes every event of a socket into its session's queue, in the order sent.

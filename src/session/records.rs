@@ -128,6 +128,14 @@ impl Records {
         }
     }
 
+    /// Forgets sessions whose client is gone, for good.
+    pub(super) fn forget(&self, which: impl Fn(&Record) -> bool) {
+        let mut book = self.lock();
+        let before = book.holders.len();
+        book.holders.retain(|_, holder| !matches!(holder, Holder::Gone(record, _) if which(record)));
+        book.count -= before - book.holders.len();
+    }
+
     /// All sessions whose client is gone, and since when; they are taken out.
     pub(super) fn take_all(&self) -> Vec<(Key, i64, Box<Record>)> {
         let holders = std::mem::take(&mut *self.lock()).holders;

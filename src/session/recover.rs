@@ -29,6 +29,8 @@ pub(super) struct Recovered {
     /// What the client has read.
     pub(super) read: Read,
     pub(super) first: First,
+    /// Who its client has proven to be anew.
+    pub(super) proven: Option<Identity>,
 }
 
 impl Sessions {
@@ -64,12 +66,16 @@ impl Sessions {
                 }
             }
         };
-        if *record.namespace != *namespace || !says_the_same(credentials, record.identity.as_ref()) {
+        let said = self.services.authenticator.identify(credentials);
+        let same = said.as_ref().is_ok_and(|said| is_same(said.as_ref(), record.identity.as_ref()));
+        if *record.namespace != *namespace || !same || !self.has_room_for(&record.interest) {
             self.records.put_back(&pid, record);
             return None;
         }
-        if !self.has_room_for(&record.interest) {
-            self.records.put_back(&pid, record);
+        let proven = said.ok().flatten().filter(|said| said.proof.is_some());
+        // Without a new token the old one has to hold still.
+        let holds = |identity: &Identity| self.services.authenticator.check(identity).is_ok();
+        if !proven.as_ref().or(record.identity.as_ref()).is_none_or(holds) {
             return None;
         }
         let hub = &self.services.hub;
@@ -96,7 +102,7 @@ impl Sessions {
             Some(offsets) => First::Owed(Owed::and(offsets, half, missed)),
             None => First::Missed(missed),
         };
-        Some(Recovered { pid, record, read, first })
+        Some(Recovered { pid, record, read, first, proven })
     }
 
     /// Whether the rooms of an earlier session's subscriptions have a place left.
@@ -148,13 +154,16 @@ impl Sessions {
 }
 
 impl Session {
-    /// Gives a socket back what its session had.
-    pub(super) fn restore(&self, record: &Record) -> Result<(), WireError> {
-        if let Some(identity) = &record.identity {
-            self.identify(identity.clone(), None)?;
+    /// Gives a socket back what its session had, as far as who it has `proven` to be may have it.
+    pub(super) fn restore(&self, record: &Record, proven: Option<Identity>) -> Result<(), WireError> {
+        if let Some(identity) = proven.as_ref().or(record.identity.as_ref()) {
+            self.identify(identity, None)?;
             self.set_status(record.status)?;
         }
         self.recipient.change(|interest| *interest = record.interest.clone());
+        if let Some(proven) = proven {
+            self.identify(&proven, None)?;
+        }
         self.recipient.set_batch(record.interest.batch_ms);
         Ok(())
     }
@@ -189,9 +198,8 @@ impl Session {
 }
 
 /// Whether a client that says who it is says what it said before.
-fn says_the_same(credentials: &Credentials, before: Option<&Identity>) -> bool {
-    credentials.is_empty()
-        || credentials.trusted().is_ok_and(|now| {
-            before.is_some_and(|before| (&before.user, &before.organization) == (&now.user, &now.organization))
-        })
+fn is_same(said: Option<&Identity>, before: Option<&Identity>) -> bool {
+    said.is_none_or(|said| {
+        before.is_some_and(|before| (&before.user, &before.organization) == (&said.user, &said.organization))
+    })
 }

@@ -231,6 +231,7 @@ mod tests {
             claims,
             channels: None,
             anonymous: false,
+            proof: None,
         };
         let journal = Journal::after(crate::connection::Read { up_to: 7, beyond: vec![9, 8] });
         let (identity, status) = (Some(identity), Status::Busy);

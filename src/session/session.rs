@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::expiries::Expiry;
 use super::queue::Queue;
 use super::records::Record;
 use super::sessions::Sessions;
 use crate::auth::{Door, Identity};
 use crate::config::Implicit;
 use crate::delivery::{Interest, Recipient};
-use crate::events::ChannelMask;
 use crate::hub::{Missed, Owed, Seen};
 use crate::limits::Bucket;
 use crate::presence::{Attendance, Status};
@@ -53,21 +53,23 @@ pub(super) enum First {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    identity: Option<Identity>,
+pub(super) struct State {
+    pub(super) identity: Option<Identity>,
+    /// When it is looked at whether the identity still holds.
+    pub(super) expiry: Option<Expiry>,
     /// The status that the client gives its user.
     status: Status,
     /// Counts for its user, once the socket is let in and somebody.
     attendance: Option<Attendance>,
     /// Whether the socket is let in.
-    entered: bool,
+    pub(super) entered: bool,
     /// Whether the socket is gone: nothing may be joined or taken for it any more.
-    exited: bool,
+    pub(super) exited: bool,
 }
 
 impl State {
     /// The socket counts for its user, if it is let in and somebody.
-    fn attend(&mut self, sessions: &Sessions) {
+    pub(super) fn attend(&mut self, sessions: &Sessions) {
         let identity = self.identity.as_ref().filter(|_| self.entered);
         self.attendance = identity.and_then(|identity| sessions.services.presence.attend(identity, self.status));
     }
@@ -188,89 +190,6 @@ impl Session {
         earlier.filter(|earlier| sessions.has_room_for(earlier))
     }
 
-    /// Makes the socket somebody: takes a seat, joins rooms, begins to receive. With the interest of an earlier
-    /// session it is subscribed as that was.
-    ///
-    /// # Errors
-    /// If it already is somebody else, or the organization is full.
-    pub(super) fn identify(&self, identity: Identity, earlier: Option<Interest>) -> Result<Option<Owed>, WireError> {
-        let sessions = self.sessions().ok_or(WireError::Stopping)?;
-        let mut state = self.lock();
-        if state.exited {
-            return Err(WireError::Stopping);
-        }
-        // A visitor may still say who it is; its place is taken already.
-        let visitor = state.identity.as_ref().filter(|present| present.anonymous).is_some();
-        if let Some(present) = &state.identity {
-            let same = present.user == identity.user || (visitor && identity.anonymous);
-            if same && present.organization == identity.organization {
-                return Ok(None);
-            }
-            if !visitor || present.organization != identity.organization {
-                return Err(WireError::IdentityMismatch);
-            }
-        }
-        let seats = &sessions.services.seats;
-        if !visitor && !seats.take(&identity.organization, self.recipient.connection.key()) {
-            return Err(WireError::OrganizationFull(seats.limit()));
-        }
-        let implicit = self.implicit(&sessions, &identity);
-        let allowed = self.allowed(&sessions, &identity);
-        let join = |owed, since| {
-            self.recipient.change(|interest| {
-                interest.identity = Some((identity.organization.clone(), identity.user.clone()));
-                interest.anonymous = identity.anonymous;
-                interest.claims = match &self.scope {
-                    Some(scope) => identity.claims.within(scope),
-                    None => identity.claims.clone(),
-                };
-                interest.implicit = self.left_of(&sessions, implicit, interest);
-                interest.since = since;
-                interest.owed = owed;
-                if let Some(earlier) = earlier {
-                    interest.subscribe_again(earlier, allowed);
-                }
-            });
-        };
-        let owed = if state.entered {
-            sessions.services.hub.arrive(&self.recipient, &identity.organization, &identity.user, join)
-        } else {
-            join(Vec::new(), sessions.services.hub.delivered_to(&identity.organization));
-            None
-        };
-        state.identity = Some(identity);
-        state.attend(&sessions);
-        Ok(owed)
-    }
-
-    /// The channels that the socket receives without having asked.
-    fn implicit(&self, sessions: &Sessions, identity: &Identity) -> ChannelMask {
-        let catalogue = &sessions.services.hub.catalogue;
-        let unasked = match (self.door(), self.scope.is_some(), sessions.config().subscriptions.implicit) {
-            (Some(door), ..) => door.unasked,
-            (_, true, _) | (_, _, Implicit::None) => ChannelMask::NONE,
-            _ => catalogue.implicit(),
-        };
-        self.allowed(sessions, identity).map_or(unasked, |allowed| unasked.common(allowed))
-    }
-
-    /// The channels that an identity may subscribe to; none is all of them.
-    fn allowed(&self, sessions: &Sessions, identity: &Identity) -> Option<ChannelMask> {
-        let catalogue = &sessions.services.hub.catalogue;
-        let named = identity.channels.as_ref()?.iter().filter_map(|name| catalogue.channel(name));
-        Some(named.fold(ChannelMask::NONE, ChannelMask::with))
-    }
-
-    /// What is left of an implicit subscription beside the socket's own: a visitor may have some before it says who it is.
-    fn left_of(&self, sessions: &Sessions, implicit: ChannelMask, interest: &Interest) -> ChannelMask {
-        let asked = interest.subscriptions.iter().fold(ChannelMask::NONE, |mask, one| mask.with(one.channels));
-        match self.implicit_until(sessions) {
-            _ if asked.is_empty() => implicit,
-            Implicit::PerChannel => implicit.without(sessions.services.hub.catalogue.replaced_by(asked)),
-            Implicit::UntilFirst | Implicit::None => ChannelMask::NONE,
-        }
-    }
-
     /// Whether nobody knows yet who the socket is.
     pub(super) fn is_unknown(&self) -> bool {
         self.lock().identity.as_ref().is_none_or(|identity| identity.anonymous)
@@ -347,6 +266,9 @@ impl Session {
         let journal = self.recipient.connection.leave(&self.recipient.id);
         self.queue.close();
         let Some(sessions) = self.sessions() else { return };
+        if let Some(expiry) = state.expiry.take() {
+            sessions.expiries.forget(&expiry);
+        }
         let leave = || sessions.services.directory.remove(&self.recipient);
         if let Some(identity) = &state.identity {
             let Identity { user, organization, .. } = identity;
@@ -395,7 +317,7 @@ impl Session {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

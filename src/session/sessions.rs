@@ -15,10 +15,12 @@ use super::admit::Reception;
 use super::client_events::ClientEvents;
 use super::deadlines::Deadlines;
 use super::event;
+use super::expiries::{self, Expiries};
 use super::namespaces::Namespaces;
 use super::queue::{Incoming, Said};
 use super::records::Records;
 use super::session::Session;
+use crate::auth::{Authenticator, Revocations};
 use crate::config::{Config, LogStore};
 use crate::connection::{Connection, Intake};
 use crate::delivery::{AnswerTo, Directory, RoomAdapter};
@@ -53,6 +55,10 @@ pub struct Services {
     pub client_events: Arc<ClientEvents>,
     /// AV-Gym's register.
     pub register: Arc<Register>,
+    /// Who clients are.
+    pub authenticator: Authenticator,
+    /// Tokens that hold no more.
+    pub revocations: Arc<Revocations>,
     /// Every task of the server.
     pub tasks: TaskTracker,
 }
@@ -63,6 +69,7 @@ pub struct Sessions {
     pub(super) services: Services,
     pub(super) namespaces: Namespaces,
     pub(super) deadlines: Deadlines,
+    pub(super) expiries: Expiries,
     pub(super) records: Records,
     pub(super) rates: Rates,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
@@ -104,6 +111,7 @@ impl Sessions {
             services,
             namespaces: Namespaces::default(),
             deadlines: Deadlines::default(),
+            expiries: Expiries::default(),
             live: RwLock::default(),
             emptied: Notify::new(),
             stopping: AtomicBool::new(false),
@@ -114,6 +122,7 @@ impl Sessions {
         }
         let tasks = &sessions.services.tasks;
         tasks.spawn(super::deadlines::run(sessions.clone(), stopping.clone()));
+        tasks.spawn(expiries::run(sessions.clone(), stopping.clone()));
         tasks.spawn(super::namespaces::run(sessions.clone(), stopping.clone()));
         if sessions.services.config.limits.idle_timeout_ms > 0 {
             tasks.spawn(dismiss_idle(sessions.clone(), stopping.clone()));
@@ -137,6 +146,11 @@ impl Sessions {
     /// Who is there.
     pub fn presence(&self) -> &Presence {
         &self.services.presence
+    }
+
+    /// Who clients are.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.services.authenticator
     }
 
     pub(super) fn config(&self) -> &Config {

@@ -75,6 +75,18 @@ pub enum WireError {
     /// A token does not hold, for this reason.
     #[error("the token is not valid: {0}")]
     TokenInvalid(String),
+    /// There is no token, and only a token tells who a client is.
+    #[error(
+        "a token is missing; give it in `authenticate` or in the handshake: auth {{token}}, ?token= or Authorization: \
+         Bearer"
+    )]
+    TokenMissing,
+    /// The client says to be somebody else than its token does.
+    #[error("{0} is not that of the token; leave it away, or get another token")]
+    TokenContradicted(&'static str),
+    /// The token of a socket that is there is over.
+    #[error("the token has expired; send `authenticate` with a new one within {} ms", .0.as_millis())]
+    TokenExpired(Duration),
     /// A token came where none can be checked.
     #[error("this server checks no tokens; set auth.jwt")]
     NoTokens,
@@ -82,7 +94,7 @@ pub enum WireError {
     #[error("this socket is already authenticated as somebody else; open another connection")]
     IdentityMismatch,
     /// The handshake of a namespace carried no credentials.
-    #[error("namespace {0:?} needs credentials in the handshake: auth {{user_id, organization_id}}")]
+    #[error("namespace {0:?} needs credentials in the handshake: auth {{token}} or {{user_id, organization_id}}")]
     NamespaceNeedsCredentials(String),
     /// The socket did not authenticate in time.
     #[error("not authenticated within {} ms; send `authenticate` after connecting", .0.as_millis())]
@@ -93,6 +105,9 @@ pub enum WireError {
     /// A visitor whom nobody knows tried to send something.
     #[error("{0:?} is not for anonymous sockets; say who you are")]
     Anonymous(String),
+    /// The event is for somebody with a role that the sender has not.
+    #[error("{0:?} is for those with another role")]
+    RoleMissing(String),
     /// The scope belongs to another organization, or lies outside the claims.
     #[error("this socket may not use {0}")]
     OutsideClaims(String),
@@ -198,10 +213,15 @@ impl WireError {
             | Self::CredentialInvalid { .. }
             | Self::IdentityMismatch
             | Self::TokenInvalid(_)
+            | Self::TokenMissing
+            | Self::TokenContradicted(_)
+            | Self::TokenExpired(_)
             | Self::NoTokens
             | Self::NamespaceNeedsCredentials(_)
             | Self::AuthenticationTimeout(_) => Code::AuthFailed,
-            Self::NotAuthenticated(_) | Self::Anonymous(_) | Self::OutsideClaims(_) => Code::Unauthorized,
+            Self::NotAuthenticated(_) | Self::Anonymous(_) | Self::RoleMissing(_) | Self::OutsideClaims(_) => {
+                Code::Unauthorized
+            }
             Self::UnknownChannel(_)
             | Self::UnknownEvent(_)
             | Self::UnknownNamespace(_)

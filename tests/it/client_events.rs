@@ -19,6 +19,7 @@ fn rule(event: &str, action: ClientAction) -> ClientEvent {
     ClientEvent {
         event: event.into(),
         action,
+        roles: None,
         to: None,
         published_as: None,
         url: None,

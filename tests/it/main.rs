@@ -26,6 +26,7 @@ mod history;
 mod http_api;
 mod idempotency;
 mod implicit;
+mod jwt;
 mod kit;
 mod limits;
 mod namespaces;

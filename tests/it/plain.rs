@@ -337,6 +337,9 @@ async fn an_event_waits_until_a_client_comes_that_knows_it() {
     let mut page = Plain::at(server.address, "/").await;
     page.send(json!({ "type": "auth", "user_id": "ann" })).await;
     assert_eq!(page.next_with("type", "status_update").await["status"], "synced");
+    // Its answer comes behind what the user was told, which counts as told then.
+    page.send(json!({ "type": "ping" })).await;
+    page.next_with("type", "pong").await;
     page.close().await;
     let mut dashboard = server.connect_with(ConnectOptions::named()).await.authenticate_as("ann", "work").await;
     assert_eq!(dashboard.next_named("system:notification").await.payload()["n"], 1);

@@ -16,6 +16,10 @@ pub struct Auth {
     pub mode: AuthMode,
     /// Says that trusting clients' own words on a public address is meant. Defaults to false.
     pub allow_trusted: bool,
+    /// How long a socket whose token has expired may take to send a new one. Defaults to 30,000.
+    pub refresh_grace_ms: u64,
+    /// How long a revocation is remembered: longer than any token lives. Defaults to 2,592,000,000 (thirty days).
+    pub revocation_ttl_ms: u64,
     /// `[auth.jwt]`: tokens.
     pub jwt: Jwt,
 }
@@ -27,6 +31,8 @@ impl Default for Auth {
             auth_timeout_ms: 10_000,
             mode: AuthMode::Trusted,
             allow_trusted: false,
+            refresh_grace_ms: 30_000,
+            revocation_ttl_ms: 2_592_000_000,
             jwt: Jwt::default(),
         }
     }
@@ -45,8 +51,14 @@ pub struct Jwt {
     pub issuer: String,
     /// What a token has to name as its audience, or among it; any or none if it is empty, as it is by default.
     pub audience: String,
+    /// Claims that a token has to have beside `exp`. Defaults to none.
+    pub required_claims: Vec<String>,
     /// How far the clocks of issuer and server may be apart. Defaults to 5,000.
     pub leeway_ms: u64,
+    /// How long a token holds that `POST /token` makes, unless the call says otherwise. Defaults to 3,600,000 (an hour).
+    pub token_ttl_ms: u64,
+    /// How long after its first issue such a token can be exchanged for a new one. Defaults to 604,800,000 (a week).
+    pub refresh_ttl_ms: u64,
     /// `[auth.jwt.claims]`: the names of the claims.
     pub claims: JwtClaims,
 }
@@ -58,7 +70,10 @@ impl Default for Jwt {
             secret: Secret::default(),
             issuer: String::new(),
             audience: String::new(),
+            required_claims: Vec::new(),
             leeway_ms: 5_000,
+            token_ttl_ms: 3_600_000,
+            refresh_ttl_ms: 604_800_000,
             claims: JwtClaims::default(),
         }
     }
@@ -90,6 +105,8 @@ pub struct JwtClaims {
     pub queues: String,
     /// List of channels; an absent one means all. Defaults to `channels`.
     pub channels: String,
+    /// List of roles, for `[[client_events]]` that are for some; an absent one means none. Defaults to `roles`.
+    pub roles: String,
 }
 
 impl Default for JwtClaims {
@@ -100,6 +117,7 @@ impl Default for JwtClaims {
             departments: "departments".into(),
             queues: "queues".into(),
             channels: "channels".into(),
+            roles: "roles".into(),
         }
     }
 }
@@ -134,4 +152,6 @@ impl fmt::Debug for Secret {
 pub enum AuthMode {
     /// A client is who it says it is; for development and trusted networks.
     Trusted,
+    /// A client is who its token says it is.
+    Jwt,
 }

@@ -12,6 +12,9 @@ pub struct ClientEvent {
     pub event: String,
     /// What happens with it.
     pub action: ClientAction,
+    /// Roles of the token, one of which is asked for. Defaults to none, which is everybody who is known.
+    #[serde(default)]
+    pub roles: Option<Vec<String>>,
     /// To whom it is relayed.
     #[serde(default)]
     pub to: Option<RelayTo>,

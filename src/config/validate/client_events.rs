@@ -29,6 +29,9 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
             found.add(key(field), format!("{:?} {what}; \"as\" publishes under another name", rule.published_as()));
         }
         check_keys(rule, &key, found);
+        if rule.roles.as_ref().is_some_and(|roles| roles.is_empty() || roles.iter().any(String::is_empty)) {
+            found.add(key("roles"), "expected one role or more, each with a name; leave it out for everybody");
+        }
         if let Some(url) = &rule.url {
             check_url(&key("url"), url, found);
         }

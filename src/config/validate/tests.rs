@@ -208,6 +208,7 @@ fn relay(name: &str) -> ClientEvent {
     ClientEvent {
         event: name.to_owned(),
         action: ClientAction::Relay,
+        roles: None,
         to: Some(RelayTo::Organization),
         published_as: Some("notification".to_owned()),
         url: None,

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::error::ApiError;
-use crate::auth::{self, Request};
+use crate::auth::{self, Identity, Request};
 use crate::config::Right;
 use crate::doors::state::{Doors, Peer};
 use crate::rooms::Id;
@@ -52,10 +52,37 @@ impl FromRequestParts<Arc<Doors>> for Caller {
 
 /// `Authorization: Bearer <key>` or `X-API-Key: <key>`.
 fn key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.split_once(' '));
-    bearer
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, key)| key.trim())
-        .or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+    bearer(headers).or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+}
+
+/// A reader or a bearer of a token: either a key of the API, or a client with its own token.
+#[derive(Debug)]
+pub(in crate::doors) enum Reader {
+    /// A backend.
+    Caller(Caller),
+    /// A client.
+    Client(Box<Identity>),
+}
+
+impl FromRequestParts<Arc<Doors>> for Reader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Arc<Doors>) -> Result<Self, ApiError> {
+        let authenticator = doors.sessions.authenticator();
+        match bearer(&parts.headers).filter(|text| is_token(text) && authenticator.tokens().is_ok()) {
+            Some(token) => Ok(Self::Client(Box::new(authenticator.bearer(token, None)?))),
+            None => Caller::from_request_parts(parts, doors).await.map(Self::Caller),
+        }
+    }
+}
+
+/// Whether a text has the shape of a token (RFC 7515, section 7.1), which no key has.
+pub(super) fn is_token(text: &str) -> bool {
+    text.split('.').count() == 3
+}
+
+/// `Authorization: Bearer <text>`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, text) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
 }

@@ -49,6 +49,11 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, Code::InvalidMessage, message)
     }
 
+    /// 503: it cannot be done now.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::InternalError, message)
+    }
+
     /// 413: a message is over the limit.
     pub(super) fn too_large() -> Self {
         let message = "the body is larger than limits.max_message_size_bytes";

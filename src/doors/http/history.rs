@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::caller::Caller;
+use super::caller::Reader;
 use super::error::ApiError;
 use crate::config::Right;
 use crate::delivery::envelope;
@@ -32,18 +32,36 @@ pub(in crate::doors) struct Options {
     limit: Option<usize>,
 }
 
+impl Reader {
+    /// Whether a room is one that the reader may look into: a backend of its organizations', a client its own.
+    fn may_read(&self, room: &RoomName) -> bool {
+        let client = match self {
+            Self::Caller(caller) => return caller.may_touch(Some(room.organization())),
+            Self::Client(client) => client,
+        };
+        match room {
+            RoomName::Channel(channel, scope) => client.may_use(channel) && client.claims.contain(scope),
+            // What goes to a scope is on all channels.
+            RoomName::Scope(scope) => client.channels.is_none() && client.claims.contain(scope),
+            RoomName::User(organization, user) => (organization, user) == (&client.organization, &client.user),
+        }
+    }
+}
+
 /// Answers `{success, room, messages[], position, complete, more}`, or 304 when there is nothing new.
 pub(in crate::doors) async fn read(
     State(doors): State<Arc<Doors>>,
     Path(room): Path<String>,
-    caller: Caller,
+    reader: Reader,
     options: Result<Query<Options>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Right::Read)?;
+    if let Reader::Caller(caller) = &reader {
+        caller.require(Right::Read)?;
+    }
     let Query(options) = options?;
     let nothing = || ApiError::not_found("there is no such room");
-    let name = RoomName::parse(&room).filter(|name| caller.may_touch(Some(name.organization()))).ok_or_else(nothing)?;
+    let name = RoomName::parse(&room).filter(|name| reader.may_read(name)).ok_or_else(nothing)?;
     let since = options.since.as_deref().map(|since| {
         Named::parse(since).ok_or_else(|| ApiError::bad_request("since must be a position, as in an answer or a frame"))
     });

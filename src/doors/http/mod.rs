@@ -10,8 +10,10 @@ pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
 pub(super) mod presence;
+pub(super) mod revocations;
 pub(super) mod rooms;
 pub(super) mod stats;
+pub(super) mod tokens;
 
 pub(super) use caller::Caller;
 pub(super) use error::{ApiError, nothing_here, wrong_method};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::auth::{Door, System, Tokens};
+use crate::auth::{Authenticator, Door, System};
 use crate::config::{Config, DoorIdentity, GenericDoor};
 use crate::dialects::{Apier, Dexter, Dialect, Generic, Gym, Intraday, Shape, WorkMatrix};
 use crate::doors::origin::Origins;
@@ -91,8 +91,7 @@ struct Made<'a> {
 }
 
 /// Every plain door that is open, those at exact paths first; a dialect has the number of its door.
-pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
-    let tokens = Tokens::new(&config.auth.jwt);
+pub fn plain_doors(config: &Config, catalogue: &Catalogue, authenticator: &Authenticator) -> Vec<PlainDoor> {
     let mask = |names: &[&str]| {
         names.iter().filter_map(|name| catalogue.channel(name)).fold(ChannelMask::NONE, ChannelMask::with)
     };
@@ -103,14 +102,14 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
         anonymous_channels: anonymous.filter(|channels| !channels.is_empty()).map(<[String]>::to_vec),
         unasked: mask(unasked),
         until_first: system == System::Apier,
-        tokens: tokens.clone(),
+        authenticator: authenticator.clone(),
     };
     let doors = &config.doors;
     let mut list = Vec::new();
     if doors.intraday.enabled {
         let made = Made {
             dialect: Arc::new(Intraday),
-            door: door(System::Intraday, "", DoorIdentity::Declared, None, &[]),
+            door: door(System::Intraday, "", as_everywhere(authenticator), None, &[]),
             origins: &[],
             batch_ms: 0,
             listen: "",
@@ -183,6 +182,11 @@ pub fn plain_doors(config: &Config, catalogue: &Catalogue) -> Vec<PlainDoor> {
     list
 }
 
+/// How clients say who they are at a door that leaves it to `auth.mode`.
+fn as_everywhere(authenticator: &Authenticator) -> DoorIdentity {
+    if authenticator.believes() { DoorIdentity::Declared } else { DoorIdentity::Token }
+}
+
 fn shape_of(door: &GenericDoor) -> Shape {
     let default = Shape::default();
     let or = |named: &Option<String>, default: String| named.clone().unwrap_or(default);
@@ -226,7 +230,7 @@ mod tests {
             }
         }
         config.doors.apier.paths = vec!["/production".into()];
-        plain_doors(&config, &Catalogue::new(&[]))
+        plain_doors(&config, &Catalogue::new(&[]), &Authenticator::new(&config.auth, None, &Arc::default()))
     }
 
     #[test]
@@ -263,7 +267,8 @@ mod tests {
         let live = serde_json::json!({ "path": "/ws/live", "organization": "org" });
         config.doors.generic.push(serde_json::from_value(live).expect("a door"));
         config.server.path = "/ws/rt".into();
-        let doors = plain_doors(&config, &Catalogue::new(&[]));
+        let doors =
+            plain_doors(&config, &Catalogue::new(&[]), &Authenticator::new(&config.auth, None, &Arc::default()));
         let first = |path: &str| doors.iter().find(|door| door.place(path).is_some()).map(|door| door.door.system);
         for (path, system) in [
             ("/ws/prod", System::Apier),

@@ -16,7 +16,7 @@ use super::list::{Place, PlainDoor, parameter};
 use crate::auth::Credentials;
 use crate::config::DoorIdentity;
 use crate::connection::Plain;
-use crate::doors::handshake::{Gate, Query, peer_of};
+use crate::doors::handshake::{Gate, Query, bearer_of, peer_of};
 use crate::doors::http::ApiError;
 use crate::doors::state::{Doors, Peer};
 use crate::doors::upgrade::{self, PlainWay};
@@ -81,12 +81,9 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
         return *refusal;
     }
     let query = request.uri().query().unwrap_or_default();
-    let token = parameter(query, "token");
-    let auth = match &token {
-        Some(token) => json!({ "token": token }),
-        None => json!({}),
-    }
-    .to_string();
+    let bearer = bearer_of(headers, parameter(query, "token").as_deref());
+    // Said in the CONNECT, so that whoever names nobody later is still known by it.
+    let auth = bearer.map_or_else(|| json!({}), |bearer| json!({ "token": bearer.reveal() })).to_string();
     let mut way = PlainWay { auth, gate, claim: None };
     if let Some(id) = &place.client_id {
         let known = Credentials::read(&way.auth).and_then(|credentials| door.identify(&credentials)).ok().flatten();

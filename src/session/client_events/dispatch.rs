@@ -57,6 +57,17 @@ enum BuiltIn {
     Nothing,
 }
 
+impl BuiltIn {
+    /// The channel that its events are on, which a sender has to be allowed to use.
+    fn channel(self) -> Option<&'static str> {
+        match self {
+            Self::Register(_) => Some("checkins"),
+            Self::Agent | Self::StartMonitoring => Some("activity"),
+            Self::Nothing => None,
+        }
+    }
+}
+
 /// Whether an event may carry binary data.
 pub(in crate::session) fn takes_attachments(session: &Session, name: &str) -> bool {
     session.sessions().is_some_and(|sessions| sessions.services.client_events.rule(name).is_some())
@@ -80,6 +91,14 @@ pub(in crate::session) fn handle(
     let identity = session.as_identified(sent.name, |identity| Ok(identity.clone()))?;
     if identity.anonymous {
         return Err(WireError::Anonymous(sent.name.to_owned()));
+    }
+    if !events.may_send(sent.name, &identity) {
+        return Err(WireError::RoleMissing(sent.name.to_owned()));
+    }
+    if let (None, Some(channel)) = (rule, built_in.and_then(BuiltIn::channel))
+        && !identity.may_use(channel)
+    {
+        return Err(WireError::OutsideClaims(format!("channel {channel:?}")));
     }
     let case = || -> Result<Case, WireError> {
         Ok(Case {

@@ -26,7 +26,7 @@ pub use plain::Plain;
 pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
-pub use token::{SECRET, token};
+pub use token::{SECRET, seconds_from_now, token};
 pub use wire::Wire;
 
 /// How long anything may take before it counts as never happening.

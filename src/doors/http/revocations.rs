@@ -1,0 +1,79 @@
+//! `POST /revocations`: tokens hold no more, and whoever is there by them is sent away.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::broadcast::parse;
+use super::caller::Caller;
+use super::error::ApiError;
+use crate::auth::{Revocation, Revoked};
+use crate::config::Right;
+use crate::doors::state::Doors;
+use crate::rooms::Id;
+use crate::wire::{WireError, iso, now_ms};
+
+/// Longest id of a token, in bytes.
+const MAX_TOKEN_ID: usize = 1_024;
+
+/// A user, a token, or with neither the whole organization.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    organization_id: String,
+    user_id: Option<String>,
+    token_id: Option<String>,
+}
+
+/// Answers `{success, revoked_at, disconnected, message}`, once the revocation is on the disk.
+pub(in crate::doors) async fn revoke(
+    State(doors): State<Arc<Doors>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require(Right::Admin)?;
+    let revocation = parse::<Body>(&headers, &body?)?.revocation()?;
+    if !caller.may_touch(Some(&revocation.organization_id)) {
+        return Err(ApiError::forbidden("this key may not touch that organization"));
+    }
+    let (at_ms, sessions) = (revocation.at_ms, doors.sessions.clone());
+    let revoked = tokio::task::spawn_blocking(move || sessions.revoke(&revocation)).await;
+    let disconnected = revoked.map_err(|_| WireError::Internal)?.map_err(|error| match error.kind() {
+        io::ErrorKind::QuotaExceeded => ApiError::unavailable(error.to_string()),
+        _ => ApiError::unavailable(
+            "the revocation holds for this process only, since it could not be written; try again",
+        ),
+    })?;
+    Ok(Json(json!({
+        "success": true,
+        "revoked_at": iso(at_ms),
+        "disconnected": disconnected,
+        "message": "Revoked",
+    })))
+}
+
+impl Body {
+    fn revocation(self) -> Result<Revocation, ApiError> {
+        let id = |field: &str, text: &str| {
+            Id::parse(text).map_err(|error| ApiError::bad_request(format!("{field} {error}")))
+        };
+        let revoked = match (self.user_id, self.token_id) {
+            (None, None) => Revoked::Organization,
+            (Some(user), None) => Revoked::UserId(id("user_id", &user)?),
+            (None, Some(token)) if (1..=MAX_TOKEN_ID).contains(&token.len()) => Revoked::TokenId(token),
+            (None, Some(_)) => {
+                return Err(ApiError::bad_request(format!("token_id must have 1 to {MAX_TOKEN_ID} bytes")));
+            }
+            (Some(_), Some(_)) => return Err(ApiError::bad_request("give user_id or token_id, not both")),
+        };
+        Ok(Revocation { organization_id: id("organization_id", &self.organization_id)?, revoked, at_ms: now_ms() })
+    }
+}
