@@ -9,14 +9,17 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::claims::Claims;
 use super::identity::Identity;
+use super::key_set::{KeyFault, KeySet, Refresher};
 use super::signatures;
-use crate::config::{Jwt, JwtAlgorithm};
+use crate::config::Jwt;
 use crate::rooms::{Id, Scope};
 use crate::wire::{WireError, now_ms};
 
@@ -44,35 +47,53 @@ pub struct Proven {
 /// Checks tokens, and makes them where there is a secret.
 pub struct Tokens {
     pub(super) config: Jwt,
-    key: DecodingKey,
-    validation: Validation,
+    keys: Arc<KeySet>,
+    /// One for each algorithm that is accepted, in the order of the config.
+    validations: Vec<(Algorithm, Validation)>,
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("algorithms", &self.validation.algorithms).finish_non_exhaustive()
+        let algorithms: Vec<_> = self.validations.iter().map(|(algorithm, _)| algorithm).collect();
+        f.debug_struct("Tokens").field("algorithms", &algorithms).finish_non_exhaustive()
     }
 }
 
 impl Tokens {
-    /// What checks tokens as configured; nothing if there is no secret.
-    pub fn new(config: &Jwt) -> Option<Arc<Self>> {
-        let secret = config.secret.reveal();
-        if secret.is_empty() {
-            return None;
+    /// What checks tokens as configured, and keeps its keys as their files and URL are; nothing if there is no key.
+    ///
+    /// A URL that does not answer delays this, and is asked again later.
+    ///
+    /// # Errors
+    /// What is wrong with the secret or a file of keys.
+    pub async fn start(
+        config: &Jwt,
+        tasks: &TaskTracker,
+        stopping: &CancellationToken,
+    ) -> Result<Option<Arc<Self>>, KeyFault> {
+        if !config.checks_tokens() {
+            return Ok(None);
         }
-        signatures::install();
-        let tokens = Self {
-            key: DecodingKey::from_secret(secret.as_bytes()),
-            validation: validation(config),
-            config: config.clone(),
-        };
-        Some(Arc::new(tokens))
+        let mut refresher = Refresher::new(config)?;
+        let tokens = Arc::new(Self::with(config, refresher.set()));
+        stopping.run_until_cancelled(refresher.fetch()).await;
+        if refresher.has_sources() {
+            tasks.spawn(refresher.run(stopping.clone()));
+        }
+        Ok(Some(tokens))
     }
 
-    /// Algorithms that a token may be signed with, in the order of the config.
-    pub(super) fn algorithms(&self) -> &[Algorithm] {
-        &self.validation.algorithms
+    /// The same with a secret and files that do not change.
+    #[cfg(test)]
+    pub(crate) fn new(config: &Jwt) -> Option<Arc<Self>> {
+        let refresher = Refresher::new(config).expect("keys");
+        config.checks_tokens().then(|| Arc::new(Self::with(config, refresher.set())))
+    }
+
+    fn with(config: &Jwt, keys: Arc<KeySet>) -> Self {
+        signatures::install();
+        let validations = config.algorithms.iter().map(|algorithm| validation((*algorithm).into(), config));
+        Self { config: config.clone(), keys, validations: validations.collect() }
     }
 
     /// Whom a token is for, within an organization if one is given.
@@ -127,27 +148,29 @@ impl Tokens {
         if token.len() > MAX_TOKEN {
             return Err(malformed(&format!("it has more than {MAX_TOKEN} bytes")));
         }
-        let accepted = &self.validation.algorithms;
-        let algorithm =
-            algorithm_of(token).ok_or_else(|| malformed("expected header.claims.signature in base64url"))?;
-        if !accepted.iter().any(|known| name(*known) == algorithm) {
-            let names: Vec<String> = accepted.iter().map(|algorithm| name(*algorithm)).collect();
+        let header = header(token).ok_or_else(|| malformed("expected header.claims.signature in base64url"))?;
+        let accepted = self.validations.iter().find(|(algorithm, _)| header.alg.parse() == Ok(*algorithm));
+        let Some((algorithm, validation)) = accepted else {
+            let names: Vec<_> = self.config.algorithms.iter().map(|algorithm| algorithm.name()).collect();
             return Err(format!("its algorithm is not accepted; sign it with {}", names.join(" or ")));
+        };
+        if header.crit.is_some() {
+            return Err("its header has extensions (crit), which this server does not know".into());
         }
-        let checked = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.validation);
-        checked.map(|token| token.claims).map_err(|error| reason(error.kind()))
+        self.keys.try_keys(*algorithm, header.kid.as_deref(), |key| {
+            match jsonwebtoken::decode::<Map<String, Value>>(token, &key.material, validation) {
+                Ok(token) => Ok(Some(token.claims)),
+                Err(error) if *error.kind() == ErrorKind::InvalidSignature => Ok(None),
+                Err(error) => Err(reason(error.kind())),
+            }
+        })
     }
 }
 
-/// What the library checks; times are checked here, to the millisecond.
-fn validation(config: &Jwt) -> Validation {
-    let algorithms = config.algorithms.iter().map(|algorithm| match algorithm {
-        JwtAlgorithm::Hs256 => Algorithm::HS256,
-        JwtAlgorithm::Hs384 => Algorithm::HS384,
-        JwtAlgorithm::Hs512 => Algorithm::HS512,
-    });
+/// What the library checks of a token with this algorithm; times are checked here, to the millisecond.
+fn validation(algorithm: Algorithm, config: &Jwt) -> (Algorithm, Validation) {
     let mut validation = Validation {
-        algorithms: algorithms.collect(),
+        algorithms: vec![algorithm],
         validate_exp: false,
         validate_nbf: false,
         validate_aud: !config.audience.is_empty(),
@@ -163,22 +186,28 @@ fn validation(config: &Jwt) -> Validation {
         required.push("iss");
     }
     validation.set_required_spec_claims(&required);
-    validation
+    (algorithm, validation)
 }
 
-fn name(algorithm: Algorithm) -> String {
-    format!("{algorithm:?}")
+/// What decides of a header before anything is verified; a key that it brings along (jwk, jku, x5c) is none.
+#[derive(Deserialize)]
+pub(super) struct Header {
+    /// Known or not.
+    pub(super) alg: String,
+    kid: Option<String>,
+    /// There, whatever it is (RFC 7515, 4.1.11).
+    #[serde(default, deserialize_with = "some")]
+    crit: Option<Value>,
 }
 
-/// The algorithm that the header names, known or not.
-pub(super) fn algorithm_of(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Header {
-        alg: String,
-    }
+/// A member that is there is something, even if it is null.
+fn some<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+pub(super) fn header(token: &str) -> Option<Header> {
     let (header, _) = token.split_once('.')?;
-    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-    Some(header.alg)
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()
 }
 
 /// Why the library does not take a token, in our own words: its own may repeat what is in the token.

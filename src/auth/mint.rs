@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
 use super::jwt::Tokens;
@@ -72,7 +72,8 @@ impl Tokens {
         lifetime: Duration,
     ) -> Result<Minted, MintError> {
         let secret = self.config.secret.reveal();
-        let algorithm = self.signing_algorithm().filter(|_| !secret.is_empty()).ok_or(MintError::NoSecret)?;
+        let hmac = self.config.algorithms.iter().find(|algorithm| algorithm.is_hmac());
+        let algorithm = hmac.filter(|_| !secret.is_empty()).ok_or(MintError::NoSecret)?;
         let now = now_ms();
         let expires_at = (now / 1_000).saturating_add_unsigned(lifetime.as_secs()).min(i64::MAX / 1_000);
         claims.extend([
@@ -85,7 +86,7 @@ impl Tokens {
             return Err(MintError::Incomplete(name.clone()));
         }
         let key = EncodingKey::from_secret(secret.as_bytes());
-        let token = encode(&Header::new(algorithm), &claims, &key).map_err(|_| MintError::Unsigned)?;
+        let token = encode(&Header::new((*algorithm).into()), &claims, &key).map_err(|_| MintError::Unsigned)?;
         Ok(Minted { token, token_id, expires_at_ms: expires_at * 1_000 })
     }
 
@@ -106,13 +107,6 @@ impl Tokens {
             ("aud", set(&self.config.audience)),
         ];
         claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-    }
-
-    fn signing_algorithm(&self) -> Option<Algorithm> {
-        self.algorithms()
-            .iter()
-            .copied()
-            .find(|algorithm| matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512))
     }
 }
 

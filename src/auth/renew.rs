@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::jwt::{Tokens, algorithm_of};
+use super::jwt::{Tokens, header};
 use super::mint::{MintError, Minted};
 use crate::wire::{WireError, now_ms};
 
@@ -31,7 +31,7 @@ impl Tokens {
     pub fn renew(&self, token: &str) -> Result<Minted, RenewError> {
         let refused = |why: &str| RenewError::Refused(WireError::TokenInvalid(why.into()));
         self.identify(token, None)?;
-        if !algorithm_of(token).is_some_and(|algorithm| algorithm.starts_with("HS")) {
+        if !header(token).is_some_and(|header| header.alg.starts_with("HS")) {
             return Err(refused("it was made by somebody else, who renews it"));
         }
         let mut claims = self.checked(token).map_err(WireError::TokenInvalid)?;

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use tiercast::auth::key_faults;
 use tiercast::config::{self, Config, Source};
 use tiercast::register;
 
@@ -36,22 +37,30 @@ impl FileArgs {
     /// Makes a configuration of what was read; the files that it names are beside its own file.
     ///
     /// # Errors
-    /// Everything that is wrong with it, and with the file of members.
+    /// Everything that is wrong with it, and with the files of members and of keys.
     pub(crate) fn load(&self, source: Source) -> Result<Config, Failure> {
-        let beside = |file: &str| self.path().parent().unwrap_or(Path::new("")).join(file);
         // Before anything is opened that a server would have to close again.
         let check = |config: &Config| {
+            let config = self.placed(config.clone());
             let file = Some(&config.doors.gym.members_file).filter(|file| !file.is_empty());
-            let fault = file.and_then(|file| register::read_members(&beside(file)).err());
-            fault.map(|fault| ("doors.gym.members_file", fault.to_string())).into_iter().collect()
+            let fault = file.and_then(|file| register::read_members(Path::new(file)).err());
+            let fault = fault.map(|fault| ("doors.gym.members_file", fault.to_string()));
+            let faults = key_faults(&config.auth.jwt).into_iter().map(|fault| (fault.key, fault.why));
+            fault.into_iter().chain(faults).collect()
         };
-        let mut config = config::load_with(source, check).map_err(Failure::Problems)?;
-        config.log.path = beside(&config.log.path).to_string_lossy().into_owned();
-        let members = &mut config.doors.gym.members_file;
-        if !members.is_empty() {
-            *members = beside(members).to_string_lossy().into_owned();
+        config::load_with(source, check).map(|config| self.placed(config)).map_err(Failure::Problems)
+    }
+
+    /// The same with the paths of its files as they are seen from here.
+    fn placed(&self, mut config: Config) -> Config {
+        let jwt = &mut config.auth.jwt;
+        let files =
+            [&mut config.log.path, &mut config.doors.gym.members_file, &mut jwt.public_key_file, &mut jwt.jwks_file];
+        let folder = self.path().parent().unwrap_or(Path::new(""));
+        for file in files.into_iter().filter(|file| !file.is_empty()) {
+            *file = folder.join(&*file).to_string_lossy().into_owned();
         }
-        Ok(config)
+        config
     }
 
     /// The file that is read, if it exists.

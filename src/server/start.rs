@@ -88,8 +88,9 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(config.events.catalogue());
         let revocations = Revocations::open(revocations_at(&config).as_deref(), config.auth.revocation_ttl_ms)?;
+        let tokens = Tokens::start(&config.auth.jwt, &tasks, &stopping).await.map_err(io::Error::other)?;
         let revocations = Arc::new(revocations);
-        let authenticator = Authenticator::new(&config.auth, Tokens::new(&config.auth.jwt), &revocations);
+        let authenticator = Authenticator::new(&config.auth, tokens, &revocations);
         let plain = doors::plain_doors(&config, &catalogue, &authenticator);
         let dialects = plain.iter().map(|door| door.dialect.clone()).collect();
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), dialects));

@@ -4,7 +4,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
 use super::*;
-use crate::config::Secret;
+use crate::config::{JwtAlgorithm, Secret};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -204,4 +204,25 @@ fn claims_that_are_required_have_to_be_there() {
     assert!(tokens.identify(&token(json!({ "jti": "a", "email": "u@test" })), None).is_ok());
     assert_eq!(refused(&tokens, &token(json!({ "jti": "a" }))), "the claim \"email\" is missing");
     assert_eq!(refused(&tokens, &token(json!({ "jti": null, "email": "" }))), "the claim \"jti\" is missing");
+}
+
+#[test]
+fn extensions_that_have_to_be_understood_are_refused() {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    for crit in [json!(["b64"]), json!(["exp"]), json!([]), json!(null), json!("x")] {
+        let header = json!({ "alg": "HS256", "crit": crit, "b64": false });
+        let text = format!("{}.{}.", part(&header), part(&json!({ "sub": "u" })));
+        assert!(refused(&tokens(), &text).contains("(crit)"), "{crit}");
+    }
+}
+
+#[test]
+fn a_key_that_a_token_brings_along_is_none() {
+    let evil = "an evil secret of at least thirty-two bytes";
+    let jwk = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(evil) });
+    let header: Header = serde_json::from_value(json!({ "alg": "HS256", "jwk": jwk, "kid": "mine" })).expect("a header");
+    let claims = json!({ "sub": "u", "organization_id": "o", "exp": 9_999_999_999_u64 });
+    signatures::install();
+    let token = encode(&header, &claims, &EncodingKey::from_secret(evil.as_bytes())).expect("a token");
+    assert_eq!(refused(&tokens(), &token), "its signature does not match");
 }

@@ -44,9 +44,23 @@ impl Default for Auth {
 pub struct Jwt {
     /// Algorithms that a token may be signed with. Defaults to `["HS256"]`.
     pub algorithms: Vec<JwtAlgorithm>,
-    /// Secret that tokens are signed with, of at least 32 bytes; no token is accepted if it is empty, as it is by
-    /// default.
+    /// Secret that tokens are signed with by HMAC, of at least 32 bytes; none if it is empty, as it is by default.
     pub secret: Secret,
+    /// File of public keys or certificates in PEM; none if it is empty, as it is by default.
+    pub public_key_file: String,
+    /// File of a JSON Web Key Set; none if it is empty, as it is by default.
+    pub jwks_file: String,
+    /// URL of a JSON Web Key Set, `https:` or on this machine; none if it is empty, as it is by default.
+    pub jwks_url: String,
+    /// How often the URL is asked. Defaults to 300,000.
+    pub jwks_refresh_ms: u64,
+    /// How long the URL is left alone at least, when it does not answer or tokens name unknown keys. Defaults to
+    /// 10,000.
+    pub jwks_min_refresh_ms: u64,
+    /// How long an answer of the URL may take. Defaults to 5,000.
+    pub jwks_timeout_ms: u64,
+    /// How often the files are looked at. Defaults to 5,000.
+    pub key_files_check_ms: u64,
     /// What a token has to name as its issuer; any or none if it is empty, as it is by default.
     pub issuer: String,
     /// What a token has to name as its audience, or among it; any or none if it is empty, as it is by default.
@@ -68,6 +82,13 @@ impl Default for Jwt {
         Self {
             algorithms: vec![JwtAlgorithm::Hs256],
             secret: Secret::default(),
+            public_key_file: String::new(),
+            jwks_file: String::new(),
+            jwks_url: String::new(),
+            jwks_refresh_ms: 300_000,
+            jwks_min_refresh_ms: 10_000,
+            jwks_timeout_ms: 5_000,
+            key_files_check_ms: 5_000,
             issuer: String::new(),
             audience: String::new(),
             required_claims: Vec::new(),
@@ -79,7 +100,15 @@ impl Default for Jwt {
     }
 }
 
-/// How a token is signed.
+impl Jwt {
+    /// Whether there is anything that tokens can be checked with.
+    pub fn checks_tokens(&self) -> bool {
+        let sources = [self.secret.reveal(), &self.public_key_file, &self.jwks_file, &self.jwks_url];
+        sources.iter().any(|source| !source.is_empty())
+    }
+}
+
+/// How a token is signed (RFC 7518, 3.1; RFC 8037, 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum JwtAlgorithm {
@@ -89,6 +118,44 @@ pub enum JwtAlgorithm {
     Hs384,
     /// HMAC with SHA-512.
     Hs512,
+    /// RSA with PKCS #1 v1.5 and SHA-256.
+    Rs256,
+    /// RSA with PKCS #1 v1.5 and SHA-384.
+    Rs384,
+    /// RSA with PKCS #1 v1.5 and SHA-512.
+    Rs512,
+    /// RSA with PSS and SHA-256.
+    Ps256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl JwtAlgorithm {
+    /// Whether whoever checks a token could have signed it.
+    pub fn is_hmac(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
+
+    /// The name that a token gives it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+        }
+    }
 }
 
 /// `[auth.jwt.claims]`: which claim of a token says what.

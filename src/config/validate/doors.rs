@@ -131,10 +131,12 @@ fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
                 ),
             );
         }
-        DoorIdentity::Token if config.auth.jwt.secret.reveal().is_empty() && door.anonymous_channels.is_empty() => {
+        DoorIdentity::Token if !config.auth.jwt.checks_tokens() && door.anonymous_channels.is_empty() => {
             found.contradiction(
                 &[&key("identity"), "auth.jwt.secret"],
-                "tokens are checked with auth.jwt.secret, which is not set, so nobody could come in".to_owned(),
+                "without auth.jwt.secret, public_key_file, jwks_file or jwks_url no token is accepted, so nobody could \
+                 come in"
+                    .to_owned(),
             );
         }
         _ => {}

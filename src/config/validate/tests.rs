@@ -1,7 +1,7 @@
 //! What a configuration may not say.
 
 use super::*;
-use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, RelayTo, Right};
+use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, JwtAlgorithm, RelayTo, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -283,6 +283,74 @@ fn tokens_need_a_long_secret_an_algorithm_and_names_of_claims() {
     let mut config = Config::default();
     config.auth.jwt.secret = "thesecret".to_owned().into();
     assert!(!format!("{:?} {:?}", problems(&config), config).contains("thesecret"));
+}
+
+#[test]
+fn algorithms_of_tokens_have_keys_that_fit_them() {
+    use JwtAlgorithm::{EdDsa, Es256, Hs256, Rs256};
+    const ALGORITHMS: &str = "auth.jwt.algorithms";
+    let told = |algorithms: &[JwtAlgorithm], sources: &[&str]| {
+        keys(|config| {
+            let jwt = &mut config.auth.jwt;
+            jwt.algorithms = algorithms.to_vec();
+            for source in sources {
+                match *source {
+                    "secret" => jwt.secret = "x".repeat(32).into(),
+                    "public_key_file" => jwt.public_key_file = "keys.pem".into(),
+                    "jwks_file" => jwt.jwks_file = "keys.json".into(),
+                    _ => jwt.jwks_url = "https://id.example/keys".into(),
+                }
+            }
+        })
+    };
+    for (algorithms, sources) in [
+        (&[Rs256][..], &[][..]),
+        (&[Hs256], &["secret"]),
+        (&[Rs256, Es256, EdDsa], &["public_key_file"]),
+        (&[Hs256, Rs256], &["secret", "public_key_file"]),
+        (&[Hs256, EdDsa], &["jwks_file"]),
+        (&[Rs256], &["jwks_url"]),
+        (&[Hs256, Rs256], &["secret", "jwks_url"]),
+    ] {
+        assert!(told(algorithms, sources).is_empty(), "{algorithms:?} {sources:?}");
+    }
+    assert_eq!(told(&[Rs256], &["secret"]), ["auth.jwt.secret", ALGORITHMS]);
+    assert_eq!(told(&[Hs256, Rs256], &["secret"]), [ALGORITHMS]);
+    assert_eq!(told(&[Hs256, Rs256], &["public_key_file"]), [ALGORITHMS]);
+    assert_eq!(told(&[Hs256], &["secret", "jwks_url"]), ["auth.jwt.jwks_url"]);
+    assert_eq!(told(&[Rs256], &["secret", "public_key_file"]), ["auth.jwt.secret"]);
+    let required = |names: &[&str]| {
+        keys(|config| config.auth.jwt.required_claims = names.iter().map(|name| (*name).to_owned()).collect())
+    };
+    assert_eq!(required(&["jti", ""]), ["auth.jwt.required_claims[1]"]);
+    assert_eq!(keys(|config| config.auth.jwt.claims.roles.clear()), ["auth.jwt.claims.roles"]);
+}
+
+#[test]
+fn keys_are_fetched_where_nobody_can_change_them_on_their_way() {
+    let told = |url: &str| {
+        keys(|config| {
+            config.auth.jwt.algorithms = vec![JwtAlgorithm::Rs256];
+            config.auth.jwt.jwks_url = url.to_owned();
+        })
+    };
+    for url in
+        ["", "https://id.example/keys?a=b", "http://localhost:8080/keys", "http://127.0.0.1/", "http://[::1]:80/"]
+    {
+        assert!(told(url).is_empty(), "{url}");
+    }
+    for url in [
+        "http://id.example/keys",
+        "http://10.0.0.1/keys",
+        "https://user:word@id.example/keys",
+        "https://",
+        "/keys",
+        "ftp://id.example/keys",
+        "file:///etc/keys.json",
+        "http://localhost.evil.example/",
+    ] {
+        assert_eq!(told(url), ["auth.jwt.jwks_url"], "{url}");
+    }
 }
 
 #[test]
