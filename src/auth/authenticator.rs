@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::identity::{Credentials, Identity, Proof};
+use super::identity::{Bearer, Credentials, Identity, Proof};
 use super::jwt::{Proven, Tokens};
 use super::revocations::Revocations;
 use crate::config::{Auth, AuthMode};
@@ -39,6 +39,13 @@ impl Authenticator {
     /// If nobody does.
     pub fn tokens(&self) -> Result<&Arc<Tokens>, WireError> {
         self.tokens.as_ref().ok_or(WireError::NoTokens)
+    }
+
+    /// Waits until the key of a token has been looked for, if that key is new.
+    pub async fn look_for_key(&self, bearer: &Bearer) {
+        if let Some(tokens) = &self.tokens {
+            tokens.look_for_key(bearer.reveal()).await;
+        }
     }
 
     /// Who the credentials say a client is; none if it still has to say.

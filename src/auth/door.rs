@@ -2,7 +2,7 @@
 
 use super::authenticator::Authenticator;
 use super::claims::Claims;
-use super::identity::{Credentials, Identity};
+use super::identity::{Bearer, Credentials, Identity};
 use crate::config::DoorIdentity;
 use crate::events::ChannelMask;
 use crate::rooms::{Id, Scope};
@@ -58,6 +58,13 @@ impl Door {
             DoorIdentity::Declared if credentials.is_empty() => Ok(None),
             DoorIdentity::Declared => credentials.declared(organization).map(Some),
             DoorIdentity::Token => self.by_token(organization, credentials),
+        }
+    }
+
+    /// Waits until the key of a token has been looked for, if tokens are asked for and that key is new.
+    pub async fn look_for_key(&self, bearer: &Bearer) {
+        if self.identity == DoorIdentity::Token {
+            self.authenticator.look_for_key(bearer).await;
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +26,9 @@ use crate::wire::{WireError, now_ms};
 
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 16_384;
+
+/// What a token looks like.
+const EXPECTED: &str = "expected header.claims.signature in base64url, in at most 16384 bytes";
 
 /// Most departments, queues, channels, and scopes that the claims of one token may make.
 const MAX_LISTED: usize = 1_000;
@@ -104,6 +108,14 @@ impl Tokens {
         self.proven(token, organization, now_ms()).map_err(WireError::TokenInvalid)
     }
 
+    /// Waits until the key that a token names has been looked for, if it is not known and may be fetched just now.
+    pub async fn look_for_key(&self, token: &str) {
+        let named = header(token).filter(|header| self.accepted(header).is_some()).and_then(|header| header.kid);
+        if let Some(id) = named {
+            self.keys.look_for(&id, Duration::from_millis(self.config.jwks_timeout_ms)).await;
+        }
+    }
+
     fn proven(&self, token: &str, organization: Option<&Id>, now_ms: i64) -> Result<Proven, String> {
         let claims = self.checked(token)?;
         let times = check_time(&claims, now_ms as f64, self.config.leeway_ms as f64)?;
@@ -143,14 +155,15 @@ impl Tokens {
         })
     }
 
+    /// The algorithm of a header, and what is checked with it, if it is accepted.
+    fn accepted(&self, header: &Header) -> Option<&(Algorithm, Validation)> {
+        self.validations.iter().find(|(algorithm, _)| header.alg.parse() == Ok(*algorithm))
+    }
+
     /// The claims of a token whose signature holds.
     pub(super) fn checked(&self, token: &str) -> Result<Map<String, Value>, String> {
-        if token.len() > MAX_TOKEN {
-            return Err(malformed(&format!("it has more than {MAX_TOKEN} bytes")));
-        }
-        let header = header(token).ok_or_else(|| malformed("expected header.claims.signature in base64url"))?;
-        let accepted = self.validations.iter().find(|(algorithm, _)| header.alg.parse() == Ok(*algorithm));
-        let Some((algorithm, validation)) = accepted else {
+        let header = header(token).ok_or_else(|| malformed(EXPECTED))?;
+        let Some((algorithm, validation)) = self.accepted(&header) else {
             let names: Vec<_> = self.config.algorithms.iter().map(|algorithm| algorithm.name()).collect();
             return Err(format!("its algorithm is not accepted; sign it with {}", names.join(" or ")));
         };
@@ -206,7 +219,7 @@ fn some<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::
 }
 
 pub(super) fn header(token: &str) -> Option<Header> {
-    let (header, _) = token.split_once('.')?;
+    let (header, _) = token.split_once('.').filter(|_| token.len() <= MAX_TOKEN)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()
 }
 
@@ -219,7 +232,7 @@ fn reason(kind: &ErrorKind) -> String {
         ErrorKind::InvalidIssuer => "it is from another issuer".into(),
         ErrorKind::InvalidAudience => "it is for another audience".into(),
         ErrorKind::Json(_) => malformed("expected claims of the types that the standard gives them"),
-        _ => malformed("expected header.claims.signature in base64url"),
+        _ => malformed(EXPECTED),
     }
 }
 

@@ -42,5 +42,6 @@ mod shutdown;
 mod since;
 mod stall;
 mod subscribe;
+mod tokens;
 mod unkept;
 mod upgrade;

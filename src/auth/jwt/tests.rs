@@ -220,7 +220,8 @@ fn extensions_that_have_to_be_understood_are_refused() {
 fn a_key_that_a_token_brings_along_is_none() {
     let evil = "an evil secret of at least thirty-two bytes";
     let jwk = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(evil) });
-    let header: Header = serde_json::from_value(json!({ "alg": "HS256", "jwk": jwk, "kid": "mine" })).expect("a header");
+    let header: Header =
+        serde_json::from_value(json!({ "alg": "HS256", "jwk": jwk, "kid": "mine" })).expect("a header");
     let claims = json!({ "sub": "u", "organization_id": "o", "exp": 9_999_999_999_u64 });
     signatures::install();
     let token = encode(&header, &claims, &EncodingKey::from_secret(evil.as_bytes())).expect("a token");

@@ -1,9 +1,11 @@
 //! The keys that there are just now, and which of them may have signed a token.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 use super::key::Key;
 
@@ -15,22 +17,53 @@ const MAX_TRIED: usize = 16;
 pub(in crate::auth) struct KeySet {
     /// Replaced as a whole.
     keys: RwLock<Arc<[Key]>>,
-    /// Wakes who fetches keys; none if nobody does.
-    missed: Option<Notify>,
+    /// None if nobody fetches keys that are missed.
+    fetching: Option<Fetching>,
+}
+
+#[derive(Debug)]
+struct Fetching {
+    /// Wakes who does it.
+    missed: Notify,
+    /// From when on it may be done; changes whenever it has been.
+    next: watch::Sender<Instant>,
 }
 
 impl KeySet {
     /// An empty set whose missing keys can be fetched, or not.
     pub(super) fn new(fetches: bool) -> Self {
-        Self { keys: RwLock::default(), missed: fetches.then(Notify::new) }
+        let fetching = || Fetching { missed: Notify::new(), next: watch::Sender::new(Instant::now()) };
+        Self { keys: RwLock::default(), fetching: fetches.then(fetching) }
     }
 
     /// Comes when a token has named a key that is not there, if that can be fetched.
     pub(super) async fn missed(&self) {
-        match &self.missed {
-            Some(missed) => missed.notified().await,
+        match &self.fetching {
+            Some(fetching) => fetching.missed.notified().await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Keys have been fetched, or not; that may be done again from this moment on.
+    pub(super) fn fetched(&self, next: Instant) {
+        if let Some(fetching) = &self.fetching {
+            fetching.next.send_replace(next);
+        }
+    }
+
+    /// Waits until a key has been looked for, if it is not known and may be fetched just now.
+    pub(in crate::auth) async fn look_for(&self, id: &str, longest: Duration) {
+        let Some(fetching) = self.fetching.as_ref().filter(|_| !is_known(&self.keys(), id)) else { return };
+        let mut next = fetching.next.subscribe();
+        if *next.borrow_and_update() <= Instant::now() {
+            fetching.missed.notify_one();
+            // What is there then is looked at by whoever waits.
+            let _ = timeout(longest, next.changed()).await;
+        }
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn replace(&self, keys: Vec<Key>) {
@@ -50,8 +83,8 @@ impl KeySet {
         id: Option<&str>,
         attempt: impl Fn(&Key) -> Result<Option<T>, String>,
     ) -> Result<T, String> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_known = id.is_some_and(|id| keys.iter().any(|key| key.id.as_deref() == Some(id)));
+        let keys = self.keys();
+        let is_known = id.is_some_and(|id| is_known(&keys, id));
         let is_named = |key: &&Key| match id {
             Some(id) if is_known => key.id.as_deref() == Some(id),
             Some(_) => key.id.is_none(),
@@ -64,21 +97,22 @@ impl KeySet {
                 return Ok(proof);
             }
         }
-        if id.is_some()
-            && !is_known
-            && let Some(missed) = &self.missed
-        {
-            missed.notify_one();
+        if let Some(fetching) = self.fetching.as_ref().filter(|_| id.is_some() && !is_known) {
+            fetching.missed.notify_one();
         }
         Err(match id {
             _ if keys.is_empty() => "the keys that tokens are checked with are not there yet; try again later",
-            Some(_) if !is_known && (tried == 0 || self.missed.is_some()) => "its kid names no key that is known",
+            Some(_) if !is_known && (tried == 0 || self.fetching.is_some()) => "its kid names no key that is known",
             _ if tried > 0 => "its signature does not match",
             Some(_) => "its algorithm is none of its key's",
             None => "there is no key for its algorithm",
         }
         .into())
     }
+}
+
+fn is_known(keys: &[Key], id: &str) -> bool {
+    keys.iter().any(|key| key.id.as_deref() == Some(id))
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ impl Refresher {
         };
         self.due = self.asked + pause;
         self.publish();
+        self.set.fetched(self.asked + self.least_pause());
     }
 
     /// How often the URL is asked at most.

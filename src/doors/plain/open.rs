@@ -82,6 +82,9 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
     }
     let query = request.uri().query().unwrap_or_default();
     let bearer = bearer_of(headers, parameter(query, "token").as_deref());
+    if let Some(bearer) = &bearer {
+        door.look_for_key(bearer).await;
+    }
     // Said in the CONNECT, so that whoever names nobody later is still known by it.
     let auth = bearer.map_or_else(|| json!({}), |bearer| json!({ "token": bearer.reveal() })).to_string();
     let mut way = PlainWay { auth, gate, claim: None };

@@ -7,12 +7,14 @@
 mod call;
 mod client;
 mod endpoint;
+mod key_server;
 mod packet;
 mod plain;
 mod polling;
 mod probe;
 mod server;
 mod shape;
+mod signer;
 mod token;
 mod wire;
 
@@ -21,11 +23,13 @@ use std::{fs, path::Path, sync::OnceLock, time::Duration};
 pub use call::{Call, Reply};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
 pub use endpoint::{Endpoint, Protocol};
+pub use key_server::{Answer, KeyServer};
 pub use packet::{Event, Kind, Packet};
 pub use plain::Plain;
 pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
+pub use signer::{RSA_PUBLIC_KEY, Signer};
 pub use token::{SECRET, seconds_from_now, token};
 pub use wire::Wire;
 

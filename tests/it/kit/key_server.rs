@@ -1,0 +1,91 @@
+//! A service that answers with a JSON Web Key Set, or fails to.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use super::clients;
+
+/// What it answers with.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// These keys.
+    Keys(Vec<Value>),
+    /// A body.
+    Text(String),
+    /// Only a status.
+    Status(u16),
+    /// Another place.
+    Redirect(String),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// The service; dropping it closes its port.
+pub struct KeyServer {
+    pub address: SocketAddr,
+    answer: Arc<Mutex<Answer>>,
+    asked: Arc<AtomicUsize>,
+    task: AbortHandle,
+}
+
+impl KeyServer {
+    /// One at a free port.
+    pub async fn start(answer: Answer) -> Self {
+        Self::at("127.0.0.1:0".parse().expect("an address"), answer).await
+    }
+
+    /// One at this address.
+    pub async fn at(address: SocketAddr, answer: Answer) -> Self {
+        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicUsize::new(0)));
+        let (answers, count) = (answer.clone(), asked.clone());
+        let router = Router::new().fallback(async move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            let answer = answers.lock().unwrap().clone();
+            respond(answer).await
+        });
+        let listener = clients().spawn(TcpListener::bind(address)).await.unwrap().expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let task = clients().spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Self { address, answer, asked, task }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/keys.json", self.address)
+    }
+
+    /// Answers so from now on.
+    pub fn answer(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for KeyServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn respond(answer: Answer) -> Response<Body> {
+    let response = Response::builder();
+    match answer {
+        Answer::Keys(keys) => response.body(Body::from(json!({ "keys": keys }).to_string())),
+        Answer::Text(text) => response.body(Body::from(text)),
+        Answer::Status(status) => response.status(StatusCode::from_u16(status).expect("a status")).body(Body::empty()),
+        Answer::Redirect(to) => response.status(302).header(header::LOCATION, to).body(Body::empty()),
+        Answer::Silence => std::future::pending().await,
+    }
+    .expect("a response")
+}
