@@ -118,6 +118,62 @@ fn a_bad_file_of_members_is_a_fault_beside_the_others() {
 }
 
 #[test]
+fn bad_files_of_keys_are_faults_with_their_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiercast.toml");
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    let check = |lines: &str| {
+        std::fs::write(&path, format!("[auth.jwt]\n{lines}\n")).unwrap();
+        let output = tiercast(&["check-config", "--config", path.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for name in ["rsa.pem", "p256.pem", "rsa-1024.pem", "rsa-private-for-tests-only.pem"] {
+        std::fs::copy(keys.join(name), directory.path().join(name)).unwrap();
+    }
+    std::fs::write(directory.path().join("keys.json"), r#"{"keys":[{"kty":"RSA","use":"enc"}]}"#).unwrap();
+    for (lines, at, why) in [
+        (
+            "algorithms = [\"RS256\"]\npublic_key_file = \"none.pem\"",
+            "3: auth.jwt.public_key_file",
+            "none.pem\": it cannot be read",
+        ),
+        ("algorithms = [\"RS256\"]\npublic_key_file = \"keys.json\"", "3: auth.jwt.public_key_file", "expected PEM"),
+        ("algorithms = [\"RS256\"]\npublic_key_file = \".\"", "3: auth.jwt.public_key_file", "no file"),
+        ("algorithms = [\"RS256\"]\npublic_key_file = \"rsa-1024.pem\"", "3: auth.jwt.public_key_file", "has 1024"),
+        (
+            "algorithms = [\"RS256\"]\npublic_key_file = \"rsa-private-for-tests-only.pem\"",
+            "3: auth.jwt.public_key_file",
+            "private key",
+        ),
+        ("algorithms = [\"RS256\"]\npublic_key_file = \"p256.pem\"", "3: auth.jwt.public_key_file", "none of its keys"),
+        ("public_key_file = \"rsa.pem\"", "2: auth.jwt.public_key_file", "none of its keys"),
+        ("algorithms = [\"RS256\"]\njwks_file = \"keys.json\"", "3: auth.jwt.jwks_file", "use is not \"sig\""),
+        ("algorithms = [\"RS256\"]\njwks_file = \"rsa.pem\"", "3: auth.jwt.jwks_file", "JSON Web Key Set"),
+        (
+            "algorithms = [\"RS256\", \"EdDSA\"]\npublic_key_file = \"rsa.pem\"",
+            "2: auth.jwt.algorithms",
+            "verifies EdDSA",
+        ),
+        (
+            "algorithms = [\"RS256\"]\nsecret = \"01234567890123456789012345678901\"",
+            "3: auth.jwt.secret",
+            "none of them",
+        ),
+        ("algorithms = [\"RS256\"]\njwks_url = \"http://id.example/\"", "3: auth.jwt.jwks_url", "https://"),
+        ("algorithms = [\"RS128\"]", "2: auth.jwt.algorithms[0]", "\"EdDSA\""),
+    ] {
+        let (code, told) = check(lines);
+        assert_eq!(code, Some(2), "{lines}: {told}");
+        let line = told.lines().find(|line| line.contains(&format!("tiercast.toml:{at}: ")));
+        assert!(line.is_some_and(|line| line.contains(why)), "{lines}: {told}");
+    }
+    let (code, told) = check("algorithms = [\"PS256\"]\npublic_key_file = \"rsa.pem\"");
+    assert_eq!(code, Some(0), "beside the file that names it: {told}");
+    let absolute = format!("algorithms = [\"ES256\"]\npublic_key_file = {:?}", keys.join("p256-certificate.pem"));
+    assert_eq!(check(&absolute).0, Some(0));
+}
+
+#[test]
 fn serving_takes_the_same_path() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tiercast.toml");

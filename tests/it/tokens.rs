@@ -1,7 +1,6 @@
 //! Tokens: the keys that they are checked with, where these come from, and how they change.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -100,12 +99,9 @@ async fn every_algorithm_is_verified_by_keys_in_pem_and_in_a_set() {
             let good = token(signer);
             assert_eq!(refusal(server, &good).await, None, "{good}");
             let (signed, _) = good.rsplit_once('.').expect("a signature");
-            let (_, other) = signer
-                .token(json!({ "sub": "eve" }))
-                .rsplit_once('.')
-                .map(|(a, b)| (a.to_owned(), b.to_owned()))
-                .expect("a signature");
-            assert_eq!(refusal(server, &format!("{signed}.{other}")).await.as_deref(), Some(FORGED));
+            let other = signer.token(json!({ "sub": "eve" }));
+            let (_, signature) = other.rsplit_once('.').expect("a signature");
+            assert_eq!(refusal(server, &format!("{signed}.{signature}")).await.as_deref(), Some(FORGED));
         }
         for algorithm in ["ES256", "ES384", "EdDSA"] {
             let stranger = Signer::new(algorithm);
@@ -131,14 +127,15 @@ async fn a_public_key_is_never_a_secret() {
             assert_eq!(refusal(&server, &token(&forged)).await.as_deref(), Some(FORGED));
         }
     }
-    // The signature of one algorithm is none of another, even by the same key.
-    let ps = Signer::new("PS256");
-    assert!(holds(&server, &token(&ps)).await);
-    let (header, rest) =
-        token(&Signer::new("RS256")).split_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a header");
-    let claims = token(&ps).split_once('.').expect("a header").1.to_owned();
-    assert!(holds(&server, &format!("{header}.{rest}")).await);
-    assert_eq!(refusal(&server, &format!("{header}.{claims}")).await.as_deref(), Some(FORGED));
+    for forged in [
+        Signer::new("RS256").claiming("PS256"),
+        Signer::new("PS256").claiming("RS256"),
+        Signer::secret("HS256", SECRET).claiming("RS256"),
+        Signer::secret("HS256", SECRET).claiming("HS512"),
+        Signer::new("RS256").claiming("HS256"),
+    ] {
+        assert_eq!(refusal(&server, &token(&forged)).await.as_deref(), Some(FORGED));
+    }
     for unlisted in ["RS512", "ES256", "EdDSA"] {
         let told = refusal(&server, &token(&Signer::new(unlisted))).await.expect("refused");
         assert!(told.contains("sign it with HS256 or HS384 or HS512 or RS256 or PS256"), "{told}");
@@ -194,30 +191,35 @@ async fn a_token_without_a_kid_is_tried_with_every_key_that_fits() {
 
 #[tokio::test]
 async fn files_are_read_again_when_they_change_and_kept_while_they_are_faulty() {
-    let (old, new) = (Signer::new("ES256"), Signer::new("ES256"));
-    let pem = KeyFile::new(&old.pem());
-    let by_pem = server(|jwt| (jwt.algorithms, jwt.public_key_file) = (vec![Es256], pem.path())).await;
-    let jwks = KeyFile::new(&set(&[old.jwk()]));
-    let by_set = server(|jwt| (jwt.algorithms, jwt.jwks_file) = (vec![Es256], jwks.path())).await;
-    for (server, file, text) in [(&by_pem, &pem, new.pem()), (&by_set, &jwks, set(&[new.jwk()]))] {
-        assert!(holds(server, &token(&old)).await && !holds(server, &token(&new)).await);
-        file.write(&text);
-        eventually("the new key holds", async || holds(server, &token(&new)).await).await;
-        assert!(!holds(server, &token(&old)).await, "the old one does not");
-        // What is faulty is passed over, and a key behind it is seen again.
-        for faulty in [String::new(), "junk".to_owned(), set(&[]), set(&[Signer::new("EdDSA").jwk()])] {
-            file.write(&faulty);
-            tokio::time::sleep(Duration::from_millis(40)).await;
-            assert!(holds(server, &token(&new)).await, "{faulty:?}");
+    let mut signers = [Signer::new("ES256"), Signer::new("ES256")];
+    let write = |signer: &Signer, file: &KeyFile, is_pem| {
+        file.write(&if is_pem { signer.pem() } else { set(&[signer.jwk()]) });
+    };
+    let files = [KeyFile::new(&signers[0].pem()), KeyFile::new(&set(&[signers[1].jwk()]))];
+    let server = server(|jwt| {
+        jwt.algorithms = vec![Es256];
+        (jwt.public_key_file, jwt.jwks_file) = (files[0].path(), files[1].path());
+    })
+    .await;
+    for (faulty, sound) in [(0, 1), (1, 0)] {
+        for fault in ["", "junk", &set(&[]), &set(&[Signer::new("EdDSA").jwk()]), "gone"] {
+            match fault {
+                "gone" => fs::remove_file(files[faulty].path()).expect("a file"),
+                _ => files[faulty].write(fault),
+            }
+            // Both are looked at in one go, so once this change counts the other file has been looked at.
+            let new = Signer::new("ES256");
+            write(&new, &files[sound], sound == 0);
+            eventually("the new key holds", async || holds(&server, &token(&new)).await).await;
+            let old = std::mem::replace(&mut signers[sound], new);
+            assert!(!holds(&server, &token(&old)).await, "the one in its place does not");
+            assert!(holds(&server, &token(&signers[faulty])).await, "what was there before the fault does: {fault:?}");
         }
-        fs::remove_file(file.path()).expect("a file");
-        let renamed = KeyFile::new(&text);
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        assert!(holds(server, &token(&new)).await, "without a file");
-        drop(renamed);
+        let new = Signer::new("ES256");
+        write(&new, &files[faulty], faulty == 0);
+        eventually("a file that is mended counts", async || holds(&server, &token(&new)).await).await;
+        signers[faulty] = new;
     }
-    pem.write(&old.pem());
-    eventually("the old key holds again", async || holds(&by_pem, &token(&old)).await).await;
 }
 
 #[tokio::test]
@@ -248,39 +250,51 @@ async fn an_unknown_kid_has_the_url_asked_at_once_but_not_for_every_token() {
 
 #[tokio::test]
 async fn a_handshake_waits_for_a_key_that_can_be_had() {
-    let (old, new) = (Signer::new("ES256").named("old"), Signer::new("ES256").named("new"));
+    let old = Signer::new("ES256").named("old");
     let keys = KeyServer::start(Answer::Keys(vec![old.jwk()])).await;
-    let server = server(|jwt| {
-        (jwt.algorithms, jwt.jwks_url) = (vec![Es256], keys.url());
-        jwt.jwks_min_refresh_ms = 100;
+    let server = server(|jwt| (jwt.algorithms, jwt.jwks_url) = (vec![Es256], keys.url())).await;
+    // Once the URL may be asked again, the first token with a key that nobody has seen holds.
+    let mut number = 0;
+    eventually("a new key holds at once", async || {
+        number += 1;
+        let new = Signer::new("ES256").named(&format!("new-{number}"));
+        keys.answer(Answer::Keys(vec![new.jwk()]));
+        let mut plain = Plain::at(server.address, &format!("/live?token={}", token(&new))).await;
+        plain.send(json!({ "type": "subscribe", "data": { "channels": ["kpi"] } })).await;
+        loop {
+            match plain.next().await {
+                Ok(frame) if frame["type"] == "subscribe:ack" => break frame["data"]["success"] == true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    keys.answer(Answer::Keys(vec![new.jwk()]));
-    let mut plain = Plain::at(server.address, &format!("/live?token={}", token(&new))).await;
-    plain.send(json!({ "type": "subscribe", "data": { "channels": ["kpi"] } })).await;
-    let answer = plain.next_with("type", "subscribe:ack").await;
-    assert_eq!(answer["data"]["success"], true, "{answer}");
-    assert_eq!(keys.asked(), 2);
-    plain.close().await;
     assert_eq!(refusal(&server, &token(&old)).await.as_deref(), Some(UNKNOWN), "its key was withdrawn");
 }
 
 #[tokio::test]
 async fn a_url_that_is_down_delays_tokens_and_takes_no_keys_away() {
     let signer = Signer::new("EdDSA").named("a");
-    let address = free_address().await;
+    let address = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
     let server = server(|jwt| (jwt.algorithms, jwt.jwks_url) = (vec![EdDsa], format!("http://{address}/keys"))).await;
     assert_eq!(refusal(&server, &token(&signer)).await.as_deref(), Some(NO_KEYS));
     let keys = KeyServer::at(address, Answer::Keys(vec![signer.jwk()])).await;
     eventually("the keys are there", async || holds(&server, &token(&signer)).await).await;
-    drop(keys);
+    keys.stop().await;
+    // Whoever is there now hangs up, so that it is seen how often the server tries.
+    let listener = TcpListener::bind(address).await.expect("the port");
+    let mut tries = 0;
     let unknown = token(&Signer::new("EdDSA").named("b"));
-    for _ in 0..5 {
+    eventually("the URL is tried again and again", async || {
         assert_eq!(refusal(&server, &unknown).await.as_deref(), Some(UNKNOWN));
-        assert!(holds(&server, &token(&signer)).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        while tokio::time::timeout(Duration::from_millis(1), listener.accept()).await.is_ok() {
+            tries += 1;
+        }
+        tries >= 3
+    })
+    .await;
+    assert!(holds(&server, &token(&signer)).await);
 }
 
 #[tokio::test]
@@ -333,9 +347,4 @@ async fn a_url_is_asked_again_from_time_to_time() {
     keys.answer(Answer::Keys(vec![new.jwk()]));
     eventually("keys without ids are replaced too", async || holds(&server, &token(&new)).await).await;
     assert!(!holds(&server, &token(&old)).await);
-}
-
-/// An address where nobody listens.
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address")
 }

@@ -1,6 +1,6 @@
 //! Where keys come from, and what is wrong there.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,6 +113,8 @@ pub(super) fn remote(config: &Jwt) -> Result<Option<Source>, KeyFault> {
         .timeout(Duration::from_millis(config.jwks_timeout_ms))
         // Who may vouch for keys is who was configured.
         .redirect(reqwest::redirect::Policy::none())
+        // Until the next time the other side has hung up long since.
+        .pool_max_idle_per_host(0)
         .build()
         .map_err(|error| KeyFault { key, why: format!("nothing can be fetched: {error}") })?;
     Ok(Some(Source::new(key, Place::Url(client, config.jwks_url.clone()), Format::Jwks(Secrets::Refused))))
@@ -171,11 +173,12 @@ impl Source {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let read = || {
-        let (mut text, file) = (Vec::new(), File::open(path)?);
-        if !file.metadata()?.is_file() {
+        // Something else may never end, or never begin.
+        if !fs::metadata(path)?.is_file() {
             return Err(std::io::Error::other("it is no file"));
         }
-        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+        let mut text = Vec::new();
+        File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
         Ok(text)
     };
     let text = read().map_err(|error| format!("it cannot be read: {error}"))?;

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::clients;
 
@@ -33,7 +33,7 @@ pub struct KeyServer {
     pub address: SocketAddr,
     answer: Arc<Mutex<Answer>>,
     asked: Arc<AtomicUsize>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl KeyServer {
@@ -53,8 +53,14 @@ impl KeyServer {
         });
         let listener = clients().spawn(TcpListener::bind(address)).await.unwrap().expect("a port");
         let address = listener.local_addr().expect("an address");
-        let task = clients().spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        let task = clients().spawn(async move { axum::serve(listener, router).await.expect("the service runs") });
         Self { address, answer, asked, task }
+    }
+
+    /// Ends, and leaves the port to others.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        (&mut self.task).await.ok();
     }
 
     pub fn url(&self) -> String {

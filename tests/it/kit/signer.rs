@@ -14,6 +14,8 @@ pub const RSA_PUBLIC_KEY: &str = include_str!("../../keys/rsa.pem");
 /// One key, and the algorithm that it signs with.
 pub struct Signer {
     algorithm: &'static str,
+    /// What its tokens say of it.
+    claimed: &'static str,
     key_id: Option<String>,
     key: Key,
 }
@@ -42,12 +44,12 @@ impl Signer {
             }
             _ => Key::Rsa(rsa()),
         };
-        Self { algorithm, key_id: None, key }
+        Self { algorithm, claimed: algorithm, key_id: None, key }
     }
 
     /// A secret for one of the HMAC algorithms.
     pub fn secret(algorithm: &'static str, secret: impl Into<Vec<u8>>) -> Self {
-        Self { algorithm, key_id: None, key: Key::Secret(secret.into()) }
+        Self { algorithm, claimed: algorithm, key_id: None, key: Key::Secret(secret.into()) }
     }
 
     /// The same, whose tokens and public key have an id.
@@ -55,15 +57,15 @@ impl Signer {
         Self { key_id: Some(key_id.to_owned()), ..self }
     }
 
-    /// The same key, whose tokens name another algorithm than they are signed with.
-    pub fn claiming(self, algorithm: &'static str) -> Self {
-        Self { algorithm, ..self }
+    /// The same, whose tokens name another algorithm than they are signed with.
+    pub fn claiming(self, claimed: &'static str) -> Self {
+        Self { claimed, ..self }
     }
 
     /// A token with these claims, for an hour.
     pub fn token(&self, mut claims: Value) -> String {
         claims["exp"] = json!(SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs() + 3_600);
-        let mut header = json!({ "alg": self.algorithm, "typ": "JWT" });
+        let mut header = json!({ "alg": self.claimed, "typ": "JWT" });
         if let Some(key_id) = &self.key_id {
             header["kid"] = json!(key_id);
         }
