@@ -108,26 +108,26 @@ mod tests {
     const Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
     const ED: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
-    fn set(keys: Value) -> Result<Found, String> {
+    fn set(keys: &Value) -> Result<Found, String> {
         read(json!({ "keys": keys }).to_string().as_bytes(), Secrets::Allowed)
     }
 
-    fn rsa(members: Value) -> Value {
+    fn rsa(members: &Value) -> Value {
         let mut key = json!({ "kty": "RSA", "n": RSA, "e": "AQAB" });
         key.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
         key
     }
 
-    fn skipped(key: Value) -> String {
-        let found = set(json!([key])).expect("a set");
+    fn skipped(key: &Value) -> String {
+        let found = set(&json!([key])).expect("a set");
         assert!(found.keys.is_empty(), "{found:?}");
         found.skipped.concat()
     }
 
     #[test]
     fn keys_of_every_kind_are_read() {
-        let found = set(json!([
-            rsa(json!({ "kid": "a", "use": "sig", "alg": "RS256" })),
+        let found = set(&json!([
+            rsa(&json!({ "kid": "a", "use": "sig", "alg": "RS256" })),
             { "kty": "EC", "crv": "P-256", "x": X, "y": Y, "key_ops": ["verify"] },
             { "kty": "OKP", "crv": "Ed25519", "x": ED, "kid": "c" },
             { "kty": "oct", "k": "A".repeat(43) },
@@ -141,15 +141,15 @@ mod tests {
     #[test]
     fn what_cannot_verify_is_skipped_and_says_why() {
         for (key, why) in [
-            (rsa(json!({ "use": "enc" })), "use"),
-            (rsa(json!({ "key_ops": ["encrypt"] })), "key_ops"),
-            (rsa(json!({ "key_ops": [] })), "key_ops"),
-            (rsa(json!({ "alg": "HS256" })), "\"HS256\""),
-            (rsa(json!({ "alg": "RSA-OAEP" })), "RSA-OAEP"),
-            (rsa(json!({ "n": "AQAB" })), "bits"),
-            (rsa(json!({ "n": null })), "n is missing"),
-            (rsa(json!({ "n": "a+b=" })), "n is not base64url"),
-            (rsa(json!({ "kid": 7 })), "members of a key"),
+            (rsa(&json!({ "use": "enc" })), "use"),
+            (rsa(&json!({ "key_ops": ["encrypt"] })), "key_ops"),
+            (rsa(&json!({ "key_ops": [] })), "key_ops"),
+            (rsa(&json!({ "alg": "HS256" })), "\"HS256\""),
+            (rsa(&json!({ "alg": "RSA-OAEP" })), "RSA-OAEP"),
+            (rsa(&json!({ "n": "AQAB" })), "bits"),
+            (rsa(&json!({ "n": null })), "n is missing"),
+            (rsa(&json!({ "n": "a+b=" })), "n is not base64url"),
+            (rsa(&json!({ "kid": 7 })), "members of a key"),
             (json!({ "kty": "EC", "crv": "secp256k1", "x": X, "y": Y }), "kind"),
             (json!({ "kty": "EC", "crv": "P-384", "x": X, "y": Y }), "97 bytes"),
             (json!({ "kty": "EC", "crv": "P-256", "x": X, "y": "AA" }), "differ"),
@@ -159,10 +159,10 @@ mod tests {
             (json!({ "kty": "new", "v": 1 }), "kind"),
             (json!("junk"), "members of a key"),
         ] {
-            let told = skipped(key.clone());
+            let told = skipped(&key);
             assert!(told.starts_with("keys[0]: ") && told.contains(why), "{key}: {told}");
         }
-        let found = set(json!([{ "kty": "new" }, rsa(json!({}))])).expect("a set");
+        let found = set(&json!([{ "kty": "new" }, rsa(&json!({}))])).expect("a set");
         assert_eq!((found.keys.len(), found.skipped.len()), (1, 1));
     }
 
