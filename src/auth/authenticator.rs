@@ -48,6 +48,13 @@ impl Authenticator {
         }
     }
 
+    /// Whether the key of a client's token is not known yet, and is being looked for.
+    pub fn awaits_key(&self, credentials: &Credentials) -> bool {
+        let token = credentials.token().ok().flatten();
+        self.mode == AuthMode::Jwt
+            && self.tokens.as_ref().zip(token).is_some_and(|(tokens, token)| tokens.awaits_key(token))
+    }
+
     /// Who the credentials say a client is; none if it still has to say.
     ///
     /// # Errors

@@ -110,10 +110,19 @@ impl Tokens {
 
     /// Waits until the key that a token names has been looked for, if it is not known and may be fetched just now.
     pub async fn look_for_key(&self, token: &str) {
-        let named = header(token).filter(|header| self.accepted(header).is_some()).and_then(|header| header.kid);
-        if let Some(id) = named {
+        if let Some(id) = self.named_key(token) {
             self.keys.look_for(&id, Duration::from_millis(self.config.jwks_timeout_ms)).await;
         }
+    }
+
+    /// Whether the key that a token names is not known, and is being looked for.
+    pub fn awaits_key(&self, token: &str) -> bool {
+        self.named_key(token).is_some_and(|id| self.keys.may_come(&id))
+    }
+
+    /// The key that a token names whose algorithm is accepted.
+    fn named_key(&self, token: &str) -> Option<String> {
+        header(token).filter(|header| self.accepted(header).is_some())?.kid
     }
 
     fn proven(&self, token: &str, organization: Option<&Id>, now_ms: i64) -> Result<Proven, String> {

@@ -135,14 +135,15 @@ pub(super) fn peer_of(headers: &HeaderMap, peer: super::Peer, query: &Query<'_>)
         user_agent: agent.map(|agent| agent.chars().take(256).collect::<String>().into()),
         protocol: query.protocol.unwrap_or(EngineIo::V4),
         forms: query.forms,
-        bearer: bearer_of(headers, query.token.map(|token| percent_decode_str(token).decode_utf8_lossy()).as_deref()),
+        bearer: bearer_of(headers, query),
         plain: None,
     }
 }
 
 /// The token of a handshake: `?token=`, or else `Authorization: Bearer <token>`.
-pub(super) fn bearer_of(headers: &HeaderMap, token: Option<&str>) -> Option<Bearer> {
-    token.and_then(Bearer::new).or_else(|| {
+pub(super) fn bearer_of(headers: &HeaderMap, query: &Query<'_>) -> Option<Bearer> {
+    let token = query.token.map(|token| percent_decode_str(token).decode_utf8_lossy());
+    token.as_deref().and_then(Bearer::new).or_else(|| {
         let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| Bearer::new(token.trim())).flatten()
     })

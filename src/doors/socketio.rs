@@ -14,7 +14,7 @@ use socketioxide::socket::Sid;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::handshake::Query;
+use super::handshake::{Query, bearer_of};
 use super::state::{Doors, Peer};
 use super::{client_bundle, polling, upgrade};
 use crate::config::Config;
@@ -171,6 +171,9 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         && let Err(refusal) = doors.take_turn(request.headers(), peer, &doors.main_gate()).await
     {
         return *refusal;
+    }
+    if let Some(bearer) = bearer_of(request.headers(), &query).filter(|_| query.sid.is_none()) {
+        doors.sessions.authenticator().look_for_key(&bearer).await;
     }
     match query.transport {
         Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),

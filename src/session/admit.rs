@@ -201,7 +201,7 @@ impl Sessions {
                 Some(recovered) => recovered.proven.clone(),
                 None => match connection.plain() {
                     Some(plain) => plain.door.identify(&credentials)?,
-                    None => self.identify(&credentials, namespace, scope.as_ref())?,
+                    None => self.identify(connection, &credentials, namespace, scope.as_ref())?,
                 },
             },
             forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
@@ -214,11 +214,18 @@ impl Sessions {
     /// Who the handshake says the socket is; a namespace of the tree lets nobody in without.
     fn identify(
         &self,
+        connection: &Connection,
         credentials: &Credentials,
         namespace: &str,
         scope: Option<&Scope>,
     ) -> Result<Option<Identity>, WireError> {
-        let identity = self.services.authenticator.identify(credentials)?;
+        let authenticator = &self.services.authenticator;
+        let identity = authenticator.identify(credentials).inspect_err(|_| {
+            // A client that is refused stays away, one that is cut comes back, and finds the key.
+            if authenticator.awaits_key(credentials) {
+                connection.cut();
+            }
+        })?;
         match (&identity, scope) {
             (None, Some(_)) => Err(WireError::NamespaceNeedsCredentials(namespace.to_owned())),
             (Some(identity), Some(scope)) if !identity.claims.overlap(scope) => {

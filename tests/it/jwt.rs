@@ -1,9 +1,12 @@
 //! Tokens: who a client is, what it may receive, for how long, and until somebody takes that back.
 
 use serde_json::{Value, json};
-use tiercast::config::{AuthMode, ClientAction, ClientEvent, Config, Right, Secret};
+use tiercast::config::{AuthMode, ClientAction, ClientEvent, Config, JwtAlgorithm, Right, Secret};
 
-use crate::kit::{Client, ConnectOptions, Plain, Refused, SECRET, TestServer, Transport, key, seconds_from_now, token};
+use crate::kit::{
+    Answer, Client, ConnectOptions, KeyServer, Plain, Refused, SECRET, Signer, TestServer, Transport, eventually, key,
+    seconds_from_now, token,
+};
 
 fn with_tokens(config: &mut Config) {
     config.auth.mode = AuthMode::Jwt;
@@ -422,4 +425,35 @@ async fn an_event_that_asks_for_a_role_is_for_those_who_have_it() {
     let sent = lead.emit("alert:acknowledged", json!({ "alert_id": "a" })).await;
     assert_eq!(sent["success"], true, "{sent}");
     assert_eq!(agent.next_event().await.name, "alert:acknowledged");
+}
+
+#[tokio::test]
+async fn a_client_whose_key_is_new_is_cut_rather_than_refused_and_comes_back() {
+    let keys = KeyServer::start(Answer::Keys(vec![Signer::new("ES256").named("old").jwk()])).await;
+    let server = TestServer::start(|config| {
+        with_tokens(config);
+        config.auth.jwt.secret = Secret::default();
+        (config.auth.jwt.algorithms, config.auth.jwt.jwks_url) = (vec![JwtAlgorithm::Es256], keys.url());
+        config.auth.jwt.jwks_min_refresh_ms = 100;
+    })
+    .await;
+    let mut number = 0;
+    eventually("the set of keys may be asked for again", async || {
+        number += 1;
+        let new = Signer::new("ES256").named(&format!("new-{number}"));
+        keys.answer(Answer::Keys(vec![new.jwk()]));
+        let connect = async || {
+            let auth = json!({ "token": new.token(claims("ann", json!({}))) });
+            server.try_connect(ConnectOptions::named().auth(auth)).await
+        };
+        match connect().await {
+            Ok(_) => panic!("nobody has told the server of this key"),
+            Err(Refused::Closed) => {}
+            // The set was asked for just before: a client that is sent away for good is what is left.
+            Err(refused) => return !refused.message().contains("kid"),
+        }
+        eventually("the client is in", async || connect().await.is_ok()).await;
+        true
+    })
+    .await;
 }

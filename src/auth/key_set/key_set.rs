@@ -62,6 +62,12 @@ impl KeySet {
         }
     }
 
+    /// Whether a key is not known, and is fetched just now or will be at once.
+    pub(in crate::auth) fn may_come(&self, id: &str) -> bool {
+        let is_due = |fetching: &Fetching| *fetching.next.borrow() <= Instant::now();
+        self.fetching.as_ref().is_some_and(is_due) && !is_known(&self.keys(), id)
+    }
+
     fn keys(&self) -> Arc<[Key]> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

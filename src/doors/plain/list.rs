@@ -206,10 +206,13 @@ fn shape_of(door: &GenericDoor) -> Shape {
 
 /// The value of a parameter; some clients write a second `?` where an `&` belongs.
 pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let pairs = query.split(['&', '?']);
-    let value = pairs.into_iter().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     // A `+` is a space in a form, and no part of a token or a number.
-    Some(percent_decode_str(value).decode_utf8_lossy()).filter(|value| !value.is_empty())
+    Some(percent_decode_str(written(query, name)?).decode_utf8_lossy()).filter(|value| !value.is_empty())
+}
+
+/// The same as it is written.
+pub(super) fn written<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split(['&', '?']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, StatusCode};
 use serde_json::json;
 
 use super::clients::Owner;
-use super::list::{Place, PlainDoor, parameter};
+use super::list::{Place, PlainDoor, parameter, written};
 use crate::auth::Credentials;
 use crate::config::DoorIdentity;
 use crate::connection::Plain;
@@ -81,7 +81,8 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
         return *refusal;
     }
     let query = request.uri().query().unwrap_or_default();
-    let bearer = bearer_of(headers, parameter(query, "token").as_deref());
+    let token = written(query, "token");
+    let bearer = bearer_of(headers, &Query { token, ..Query::default() });
     if let Some(bearer) = &bearer {
         door.look_for_key(bearer).await;
     }
