@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Response, StatusCode, header};
+use axum::http::{Response, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,8 +21,10 @@ pub enum Answer {
     Keys(Vec<Value>),
     /// A body.
     Text(String),
-    /// Only a status.
-    Status(u16),
+    /// These keys after a while, as from far away.
+    Late(Duration, Vec<Value>),
+    /// These keys under a status.
+    Status(u16, Vec<Value>),
     /// Another place.
     Redirect(String),
     /// Nothing, ever.
@@ -86,10 +89,15 @@ impl Drop for KeyServer {
 
 async fn respond(answer: Answer) -> Response<Body> {
     let response = Response::builder();
+    let set = |keys: Vec<Value>| Body::from(json!({ "keys": keys }).to_string());
     match answer {
-        Answer::Keys(keys) => response.body(Body::from(json!({ "keys": keys }).to_string())),
+        Answer::Keys(keys) => response.body(set(keys)),
+        Answer::Late(after, keys) => {
+            tokio::time::sleep(after).await;
+            response.body(set(keys))
+        }
+        Answer::Status(status, keys) => response.status(status).body(set(keys)),
         Answer::Text(text) => response.body(Body::from(text)),
-        Answer::Status(status) => response.status(StatusCode::from_u16(status).expect("a status")).body(Body::empty()),
         Answer::Redirect(to) => response.status(302).header(header::LOCATION, to).body(Body::empty()),
         Answer::Silence => std::future::pending().await,
     }
