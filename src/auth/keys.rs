@@ -1,11 +1,16 @@
 //! Keys of the HTTP API: stored hashed, compared in constant time.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::development::{self, Request};
 use crate::config::{Api, Right};
 use crate::rooms::Id;
+
+/// Name of the caller where there are no keys.
+pub const KEYLESS: &str = "keyless";
 
 /// Everyone who may call the HTTP API.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ struct Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name of the key, for log lines.
-    pub name: String,
+    pub name: Arc<str>,
     rights: Vec<Right>,
     organizations: Option<Vec<Id>>,
 }
@@ -56,7 +61,7 @@ impl ApiKeys {
         let keys = config.keys.iter().map(|key| Key {
             hash: key.hash.to_ascii_lowercase(),
             caller: Caller {
-                name: key.name.clone(),
+                name: key.name.as_str().into(),
                 rights: key.rights.clone(),
                 organizations: key
                     .organizations
@@ -93,7 +98,7 @@ impl ApiKeys {
 impl Caller {
     /// The caller of an API without keys.
     fn anyone() -> Self {
-        Self { name: "keyless".into(), rights: vec![Right::Publish, Right::Read, Right::Admin], organizations: None }
+        Self { name: KEYLESS.into(), rights: vec![Right::Publish, Right::Read, Right::Admin], organizations: None }
     }
 
     /// Whether the caller has a right.
@@ -125,6 +130,8 @@ mod tests {
                 hash: hash_key("tc_secret"),
                 rights: vec![Right::Publish],
                 organizations: Some(vec!["o".into()]),
+                publishes_per_second: None,
+                reads_per_second: None,
             }],
             ..Api::default()
         });

@@ -3,6 +3,7 @@
 //! Nothing here knows a socket or a route: it turns credentials into an
 //! [`Identity`] or a [`Caller`], or says why not.
 
+mod audit;
 mod authenticator;
 mod claims;
 mod development;
@@ -16,6 +17,7 @@ mod renew;
 mod revocations;
 mod signatures;
 
+pub use audit::{AUDIT, Deed};
 pub use authenticator::Authenticator;
 pub use claims::Claims;
 pub use development::{Request, unmet};
@@ -23,7 +25,7 @@ pub use door::{Door, System};
 pub use identity::{Bearer, Credentials, Identity, Proof};
 pub use jwt::{Proven, Tokens};
 pub use key_set::{KeyFault, key_faults};
-pub use keys::{ApiKeys, Caller, Denied, hash_key};
+pub use keys::{ApiKeys, Caller, Denied, KEYLESS, hash_key};
 pub use mint::{Grant, MintError, Minted};
 pub use renew::RenewError;
 pub use revocations::{Revocation, Revocations, Revoked};

@@ -4,10 +4,12 @@ use std::io::{ErrorKind, IsTerminal};
 
 use anyhow::{Context, anyhow};
 use listenfd::ListenFd;
+use tiercast::auth::AUDIT;
 use tiercast::config::{Config, Logging, LoggingFormat};
 use tiercast::server::Server;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
@@ -84,6 +86,9 @@ fn install_logging(logging: &Logging) -> Result<(), Failure> {
         return Ok(());
     }
     let filter = EnvFilter::try_new(&logging.level).context("logging.level is no filter")?;
+    let audit = if logging.audit { LevelFilter::INFO } else { LevelFilter::OFF };
+    let audit = format!("{AUDIT}={audit}").parse().context("the audit log has no target")?;
+    let filter = filter.add_directive(audit);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A line that cannot be written would be told on the same stderr, which panics when nobody reads it any more.
     let lines = lines.log_internal_errors(false);

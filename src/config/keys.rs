@@ -339,6 +339,9 @@ pub struct Logging {
     pub log_subscription_events: bool,
     /// A line for each broadcast. Defaults to false.
     pub log_broadcast_events: bool,
+    /// A line for everything that is published, disconnected, revoked or minted, and for what of it is refused: who and
+    /// what, never the payload. Defaults to true.
+    pub audit: bool,
     /// Shape of the lines. Defaults to `text`.
     pub format: LoggingFormat,
     /// Least important level that is written, or a filter such as `tiercast=debug`. Defaults to `info`.
@@ -353,6 +356,7 @@ impl Default for Logging {
             log_connection_events: true,
             log_subscription_events: true,
             log_broadcast_events: false,
+            audit: true,
             format: LoggingFormat::Text,
             level: "info".into(),
         }

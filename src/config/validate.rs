@@ -304,7 +304,7 @@ fn check_api_keys(config: &Config, found: &mut Findings) {
     let mut names = BTreeSet::new();
     for (index, api_key) in config.api.keys.iter().enumerate() {
         let key = |field: &str| format!("api.keys[{index}].{field}");
-        let ApiKey { name, hash, rights, organizations } = api_key;
+        let ApiKey { name, hash, rights, organizations, publishes_per_second, reads_per_second } = api_key;
         if name.trim().is_empty() || name.chars().any(char::is_control) {
             found.add(key("name"), format!("expected a name for the log, found {name:?}"));
         } else if !names.insert(name) {
@@ -319,6 +319,11 @@ fn check_api_keys(config: &Config, found: &mut Findings) {
         }
         if organizations.as_ref().is_some_and(Vec::is_empty) {
             found.add(key("organizations"), "an empty list allows no organization; leave the key out to allow all");
+        }
+        for (field, rate) in [("publishes_per_second", publishes_per_second), ("reads_per_second", reads_per_second)] {
+            if rate.is_some_and(|rate| rate > 1_000_000) {
+                found.add(key(field), format!("expected an integer from 0 to 1000000, found {}", rate.unwrap_or_default()));
+            }
         }
         for (position, organization) in organizations.iter().flatten().enumerate() {
             if let Err(reason) = Id::parse(organization) {

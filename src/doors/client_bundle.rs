@@ -6,7 +6,9 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::headers::RESOURCE_POLICY;
 
 include!(concat!(env!("OUT_DIR"), "/client_bundle.rs"));
 
@@ -24,12 +26,21 @@ const NAMES: [&str; 8] = [
 
 /// The client file of that name, or nothing where the name is none of the client's.
 pub(crate) fn serve(name: &str, headers: &HeaderMap) -> Option<Response> {
-    NAMES.contains(&name).then(|| match VERSION {
+    NAMES.contains(&name).then(|| {
+        let mut response = found(name, headers);
+        // Pages of other sites load it, whether or not they may connect.
+        response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+        response
+    })
+}
+
+fn found(name: &str, headers: &HeaderMap) -> Response {
+    match VERSION {
         Some(version) => embedded(version, FILES, name, headers),
         None => {
             (StatusCode::NOT_FOUND, "The Socket.IO client is not embedded; `make build` embeds it.\n").into_response()
         }
-    })
+    }
 }
 
 /// The answer of a server that has the client.
@@ -64,8 +75,6 @@ fn content_type(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     const SAMPLE: &[(&str, &[u8])] = &[("socket.io.js", b"js"), ("socket.io.js.map", b"{}")];

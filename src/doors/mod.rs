@@ -6,6 +6,7 @@
 mod client_bundle;
 mod demo;
 mod handshake;
+mod headers;
 mod http;
 mod intakes;
 mod origin;

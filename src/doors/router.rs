@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{any, delete, get, post};
 use axum::{Extension, Router};
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use super::http::{
-    batch, broadcast, connections, health, history, messages, presence, revocations, rooms, stats, tokens,
+    batch, broadcast, connections, health, history, messages, presence, refusals, revocations, rooms, stats, tokens,
 };
 use super::plain::{self, Entrance};
 use super::state::Doors;
-use super::{demo, http, intakes, socketio};
+use super::{demo, headers, http, intakes, socketio};
 
 /// Everything that one port serves.
 pub fn router(doors: &Arc<Doors>) -> Router {
@@ -47,6 +48,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/readyz", get(health::ready))
         // Used by the services of the systems behind the plain doors.
         .merge(intakes::routes(config))
+        .layer(from_fn(refusals::told))
         .layer(DefaultBodyLimit::max(config.limits.max_message_size_bytes));
     // Used by dashboards.
     for path in std::iter::once(&config.server.path).chain(&config.server.path_aliases) {
@@ -68,11 +70,39 @@ pub fn router(doors: &Arc<Doors>) -> Router {
     } else {
         router
     };
-    router.layer(plain).with_state(doors.clone())
+    guarded(router.layer(plain).with_state(doors.clone()))
 }
 
 /// What the listener of a plain door serves, bound to this address.
 pub fn plain_router(doors: &Arc<Doors>, door: u8, bound: SocketAddr) -> Router {
     let plain = from_fn_with_state(doors.clone(), plain::first);
-    Router::new().fallback(plain::only).layer(plain).layer(Extension(Entrance { door, bound }))
+    guarded(Router::new().fallback(plain::only).layer(plain).layer(Extension(Entrance { door, bound })))
+}
+
+/// What holds for every response, whoever makes it.
+fn guarded(router: Router) -> Router {
+    router.layer(CatchPanicLayer::custom(headers::panicked)).layer(map_response(headers::complete))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_without_a_word_about_it() {
+        let broken = get(|| async { panic!("a secret of the inside") as &'static str });
+        let router = guarded(Router::new().route("/", broken));
+        let response = router.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await.expect("a body");
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["code"], "INTERNAL_ERROR");
+        assert!(!body.to_string().contains("inside"), "{body}");
+    }
 }

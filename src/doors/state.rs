@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::http::attempts::Attempts;
 use super::http::idempotency::Calls;
+use super::http::rates::Rates;
 use super::origin::Origins;
 use super::plain::{Clients, PlainDoor};
 use super::socketio::Engine;
@@ -45,6 +47,10 @@ pub struct Doors {
     pub counters: Arc<Counters>,
     /// Who may call the HTTP API.
     pub keys: ApiKeys,
+    /// How often its callers may call.
+    pub(super) rates: Rates,
+    /// Who has called without a valid key.
+    pub(super) attempts: Attempts,
     /// Which origins may connect.
     pub origins: Arc<Origins>,
     /// What all connections share.
@@ -80,6 +86,8 @@ impl Doors {
     ) -> Arc<Self> {
         let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
+            rates: Rates::new(&config.api),
+            attempts: Attempts::new(config.api.refusals_per_minute_per_address),
             origins: Arc::new(Origins::new(&config.server.cors_origins)),
             seats: Seats::new(config.limits.max_connections_total),
             polling: PollingSessions::default(),

@@ -27,9 +27,31 @@ impl Rate {
         Self { start: Instant::now(), interval, burst: interval * u64::from(burst.max(1)) }
     }
 
+    /// Buckets of `tokens` that come back within a minute.
+    pub fn per_minute(tokens: u32) -> Self {
+        let tokens = u64::from(tokens.max(1));
+        let interval = Duration::from_secs(60).as_nanos() as u64 / tokens;
+        Self { start: Instant::now(), interval, burst: interval * tokens }
+    }
+
     /// Takes a token out of a bucket if there is one.
     pub fn take(&self, bucket: &Bucket) -> bool {
         self.take_at(bucket, Instant::now())
+    }
+
+    /// Whether there is a token in a bucket.
+    pub fn has(&self, bucket: &Bucket) -> bool {
+        self.missing(bucket) + self.interval <= self.burst
+    }
+
+    /// Whether a bucket is as full as a new one.
+    pub fn is_full(&self, bucket: &Bucket) -> bool {
+        self.missing(bucket) == 0
+    }
+
+    /// Nanoseconds until a bucket is full.
+    fn missing(&self, bucket: &Bucket) -> u64 {
+        bucket.full_at.load(Ordering::Relaxed).saturating_sub(self.start.elapsed().as_nanos() as u64)
     }
 
     fn take_at(&self, bucket: &Bucket, now: Instant) -> bool {

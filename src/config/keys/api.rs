@@ -14,6 +14,17 @@ pub struct Api {
     pub max_ack_timeout_ms: u64,
     /// How long a call with an idempotency key is remembered. Defaults to 600,000 (ten minutes).
     pub idempotency_window_ms: u64,
+    /// Broadcasts that one call of `POST /broadcast/batch` may hold. Defaults to 1,000.
+    pub max_batch_items: usize,
+    /// Events that one key may publish in a second, those of batches counted one by one; 0 is no bound. Defaults to 0.
+    pub publishes_per_second_per_key: u32,
+    /// Events that may be published to one organization in a second, by all keys together; 0 is no bound. Defaults to
+    /// 0.
+    pub publishes_per_second_per_org: u32,
+    /// Calls that one key may make in a second which publish nothing, such as listings; 0 is no bound. Defaults to 500.
+    pub reads_per_second_per_key: u32,
+    /// Calls without a valid key that one address may make in a minute; 0 is no bound. Defaults to 60.
+    pub refusals_per_minute_per_address: u32,
     /// `[[api.keys]]`: who may call.
     pub keys: Vec<ApiKey>,
 }
@@ -25,6 +36,11 @@ impl Default for Api {
             ack_timeout_ms: 5_000,
             max_ack_timeout_ms: 60_000,
             idempotency_window_ms: 600_000,
+            max_batch_items: 1_000,
+            publishes_per_second_per_key: 0,
+            publishes_per_second_per_org: 0,
+            reads_per_second_per_key: 500,
+            refusals_per_minute_per_address: 60,
             keys: Vec::new(),
         }
     }
@@ -43,6 +59,12 @@ pub struct ApiKey {
     /// Organizations it may touch; an absent list means all.
     #[serde(default)]
     pub organizations: Option<Vec<String>>,
+    /// Events that it may publish in a second, in place of `api.publishes_per_second_per_key`.
+    #[serde(default)]
+    pub publishes_per_second: Option<u32>,
+    /// Calls that it may make in a second which publish nothing, in place of `api.reads_per_second_per_key`.
+    #[serde(default)]
+    pub reads_per_second: Option<u32>,
 }
 
 /// What an API key may do.

@@ -38,6 +38,7 @@ const fn between(least: u64, most: u64, key: &'static str, of: fn(&Config) -> u6
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MIB: u64 = 1_048_576;
+const MILLION: u64 = 1_000_000;
 const U16: u64 = u16::MAX as u64;
 const U32: u64 = u32::MAX as u64;
 
@@ -67,7 +68,7 @@ const RANGES: &[Range] = &[
     between(1_000, DAY_MS, "limits.room_cleanup_interval_ms", |c| c.limits.room_cleanup_interval_ms),
     at_least(1, "limits.max_queued_events", |c| c.limits.max_queued_events as u64),
     at_least(1, "limits.max_subscriptions_per_socket", |c| c.limits.max_subscriptions_per_socket as u64),
-    between(0, 1_000_000, "limits.max_connects_per_second", |c| c.limits.max_connects_per_second.into()),
+    between(0, MILLION, "limits.max_connects_per_second", |c| c.limits.max_connects_per_second.into()),
     at_least(1, "limits.max_namespaces_per_connection", |c| c.limits.max_namespaces_per_connection as u64),
     between(1, DAY_MS, "limits.connect_timeout_ms", |c| c.limits.connect_timeout_ms),
     between(0, 30 * DAY_MS, "limits.idle_timeout_ms", |c| c.limits.idle_timeout_ms),
@@ -90,6 +91,11 @@ const RANGES: &[Range] = &[
     between(1, DAY_MS, "doors.demo.interval_ms", |c| c.doors.demo.interval_ms),
     between(0, MAX_BATCH_MS, "doors.gym.batch_ms", |c| c.doors.gym.batch_ms),
     between(1, 7 * DAY_MS, "api.idempotency_window_ms", |c| c.api.idempotency_window_ms),
+    between(1, 10_000, "api.max_batch_items", |c| c.api.max_batch_items as u64),
+    between(0, MILLION, "api.publishes_per_second_per_key", |c| c.api.publishes_per_second_per_key.into()),
+    between(0, MILLION, "api.publishes_per_second_per_org", |c| c.api.publishes_per_second_per_org.into()),
+    between(0, MILLION, "api.reads_per_second_per_key", |c| c.api.reads_per_second_per_key.into()),
+    between(0, MILLION, "api.refusals_per_minute_per_address", |c| c.api.refusals_per_minute_per_address.into()),
     between(1, HOUR_MS, "api.ack_timeout_ms", |c| c.api.ack_timeout_ms),
     between(1, HOUR_MS, "api.max_ack_timeout_ms", |c| c.api.max_ack_timeout_ms),
 ];

@@ -6,8 +6,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 
+use crate::doors::headers::PAGE_POLICY;
 use crate::doors::state::Doors;
 
 /// `GET /` and what it loads.
@@ -21,7 +23,8 @@ pub(in crate::doors) fn routes() -> Router<Arc<Doors>> {
 }
 
 async fn index(State(doors): State<Arc<Doors>>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "no-cache")], Html(html(&doors.config.doors.demo.organization)))
+    let headers = [(CACHE_CONTROL, HeaderValue::from_static("no-cache")), (CONTENT_SECURITY_POLICY, PAGE_POLICY)];
+    (headers, Html(html(&doors.config.doors.demo.organization)))
 }
 
 /// The page of an organization.

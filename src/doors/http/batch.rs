@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -14,11 +14,10 @@ use super::broadcast::{Body, Options, Repeat, is_json, key, publish};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{check, hash};
+use super::refusals::is_refusal;
+use crate::auth::Deed;
 use crate::config::Right;
 use crate::doors::state::Doors;
-
-/// Broadcasts in one call.
-const MOST: usize = 1_000;
 
 /// A batch may be as large as so many messages of the largest size.
 pub(in crate::doors) const MESSAGES: usize = 8;
@@ -37,17 +36,30 @@ pub(in crate::doors) async fn publish_all(
     }
     let items: Vec<Box<RawValue>> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("the body must be a JSON array of broadcasts: {error}")))?;
-    if items.is_empty() || items.len() > MOST {
-        return Err(ApiError::bad_request(format!("a batch holds 1 to {MOST} broadcasts, not {}", items.len())));
+    let most = doors.config.api.max_batch_items;
+    if items.is_empty() || items.len() > most {
+        return Err(ApiError::bad_request(format!("a batch holds 1 to {most} broadcasts, not {}", items.len())));
     }
     let key = key(&headers)?;
     if let Some(key) = key {
         check(key)?;
     }
     let mut results = Vec::with_capacity(items.len());
+    let mut over = None;
     for (index, item) in items.iter().enumerate() {
-        let result = publish_one(&doors, &caller, key, index, item.get()).await;
-        results.push(result.unwrap_or_else(|error| error.item()));
+        let result = match &over {
+            None => publish_one(&doors, &caller, key, index, item.get()).await,
+            Some(error) => Err(ApiError::clone(error)),
+        };
+        results.push(result.unwrap_or_else(|error| {
+            let item = error.item();
+            if over.is_none() && is_refusal(error.status()) {
+                Deed { who: caller.name(), action: "publish", ..Deed::default() }.refused(error.status().as_u16());
+            }
+            // What is behind it is refused too, so that what is sent again later keeps its order.
+            over = over.take().or_else(|| (error.status() == StatusCode::TOO_MANY_REQUESTS).then_some(error));
+            item
+        }));
     }
     Ok(Json(json!({ "success": true, "results": results })))
 }
@@ -59,6 +71,7 @@ async fn publish_one(
     index: usize,
     item: &str,
 ) -> Result<Value, ApiError> {
+    caller.may_publish()?;
     let limit = doors.config.limits.max_message_size_bytes;
     if item.len() > limit {
         return Err(ApiError::too_large());

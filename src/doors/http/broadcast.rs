@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{self, hash};
+use crate::auth::Deed;
 use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
@@ -118,7 +119,7 @@ pub(in crate::doors) async fn any(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Publish)?;
+    caller.may_publish()?;
     let Query(options) = options?;
     let bytes = body?;
     let body: Body = parse(&headers, &bytes)?;
@@ -137,7 +138,7 @@ pub(in crate::doors) async fn shortcut(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Publish)?;
+    caller.may_publish()?;
     let Query(options) = options?;
     let message = match kind.as_str() {
         "kpi" => "KPI update broadcasted",
@@ -222,15 +223,18 @@ pub(in crate::doors) async fn publish(
     }
     let mut draft = doors.hub.draft(publication)?;
     authorize(doors, caller, &draft)?;
+    if let Some(scope) = draft.audience.scope() {
+        doors.rates.publishes_to(&scope.organization)?;
+    }
     let Some(Repeat { key, asked }) = repeat else {
-        return publish_now(doors.clone(), draft, options.waits(), message).await.map(Json);
+        return publish_now(doors.clone(), caller.name().clone(), draft, options.waits(), message).await.map(Json);
     };
     let organization = draft.audience.scope().map_or("", |scope| scope.organization.as_str());
     let id = hash(&[caller.name().as_bytes(), organization.as_bytes(), key.as_bytes()]);
     draft.call = Some(Call { id, asked, message: message.to_owned() });
     doors.calls.loaded().await;
     let answer = doors.calls.answer_to(id, asked)?;
-    let publishing = publish_now(doors.clone(), draft, options.waits(), message);
+    let publishing = publish_now(doors.clone(), caller.name().clone(), draft, options.waits(), message);
     let (tell, told) = oneshot::channel();
     // A caller that gives up must not undo what its next attempt is to be told.
     doors.plane.spawn(async move {
@@ -239,9 +243,24 @@ pub(in crate::doors) async fn publish(
     told.await.map_err(|_| WireError::Stopping)?.map(Json)
 }
 
-async fn publish_now(doors: Arc<Doors>, draft: Draft, waits: bool, message: &'static str) -> Result<Value, ApiError> {
+async fn publish_now(
+    doors: Arc<Doors>,
+    who: Arc<str>,
+    draft: Draft,
+    waits: bool,
+    message: &'static str,
+) -> Result<Value, ApiError> {
     let timeout = draft.ack.map(|(_, timeout)| Duration::from_millis(timeout));
+    let (event, scope) = (draft.event.name.clone(), draft.audience.scope().cloned());
     let published = doors.hub.publish(draft).await?;
+    Deed {
+        who: &who,
+        action: "publish",
+        event: Some(&event),
+        message_id: Some(&published.message_id),
+        ..Deed::at(scope.as_ref())
+    }
+    .done();
     let mut answer = json!({
         "success": true,
         "message_id": published.message_id,

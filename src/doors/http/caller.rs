@@ -1,4 +1,4 @@
-//! Who calls, from the headers of a request.
+//! Who calls, from the headers of a request, and what they may do.
 
 use std::sync::Arc;
 
@@ -8,33 +8,56 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::error::ApiError;
-use crate::auth::{self, Identity, Request};
+use super::rates::KeyRates;
+use super::refusals::Who;
+use crate::auth::{self, Request};
 use crate::config::Right;
 use crate::doors::state::{Doors, Peer};
 use crate::rooms::Id;
 
 /// A caller whose key is known, or who needs none.
 #[derive(Debug)]
-pub(in crate::doors) struct Caller(auth::Caller);
+pub(in crate::doors) struct Caller {
+    known: auth::Caller,
+    rates: Option<Arc<KeyRates>>,
+}
 
 impl Caller {
     /// Fails unless the caller has a right.
     pub(in crate::doors) fn require(&self, right: Right) -> Result<(), ApiError> {
-        if self.0.has(right) {
+        if self.known.has(right) {
             return Ok(());
         }
         let right = serde_json::to_string(&right).unwrap_or_default();
         Err(ApiError::forbidden(format!("this key lacks the right {right}")))
     }
 
+    /// Counts an event that the caller publishes.
+    ///
+    /// # Errors
+    /// If it may publish none, or not so many.
+    pub(in crate::doors) fn may_publish(&self) -> Result<(), ApiError> {
+        self.require(Right::Publish)?;
+        self.rates.as_ref().map_or(Ok(()), |rates| rates.publishes())
+    }
+
+    /// Counts a call that publishes nothing.
+    ///
+    /// # Errors
+    /// If the caller lacks the right, or calls too often.
+    pub(in crate::doors) fn may_call(&self, right: Right) -> Result<(), ApiError> {
+        self.require(right)?;
+        self.rates.as_ref().map_or(Ok(()), |rates| rates.reads())
+    }
+
     /// Name of the caller's key.
-    pub(super) fn name(&self) -> &str {
-        &self.0.name
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.known.name
     }
 
     /// Whether the caller may touch an organization; what belongs to none is only for unbound callers.
     pub(in crate::doors) fn may_touch(&self, organization: Option<&Id>) -> bool {
-        organization.map_or_else(|| self.0.is_unbound(), |organization| self.0.may_touch(organization))
+        organization.map_or_else(|| self.known.is_unbound(), |organization| self.known.may_touch(organization))
     }
 }
 
@@ -46,43 +69,61 @@ impl FromRequestParts<Arc<Doors>> for Caller {
         let headers = &parts.headers;
         let origin_allowed = doors.origins.allow(headers);
         let request = Request { bound: doors.bound, peer: peer.0, headers, origin_allowed };
-        Ok(Self(doors.keys.caller(key(headers), request)?))
+        let outcome = doors.keys.caller(key(headers)?, request);
+        let known = doors.attempts.judge(peer.0.ip(), outcome)?;
+        if let Some(who) = parts.extensions.get::<Who>() {
+            who.is(&known.name);
+        }
+        Ok(Self { rates: doors.rates.of(&known.name), known })
     }
 }
 
-/// `Authorization: Bearer <key>` or `X-API-Key: <key>`.
-fn key(headers: &HeaderMap) -> Option<&str> {
-    bearer(headers).or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
+/// `Authorization: Bearer <key>` or `X-API-Key: <key>`; said twice, it has to be the same.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok()?.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+    let plain = headers.get_all("x-api-key").iter().filter_map(|value| value.to_str().ok()).map(str::trim);
+    let mut keys = bearer.chain(plain);
+    let first = keys.next();
+    if keys.any(|other| Some(other) != first) {
+        return Err(ApiError::bad_request("the call has several keys; give one"));
+    }
+    Ok(first)
 }
 
-/// A reader or a bearer of a token: either a key of the API, or a client with its own token.
-#[derive(Debug)]
-pub(in crate::doors) enum Reader {
-    /// A backend.
-    Caller(Caller),
-    /// A client.
-    Client(Box<Identity>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl FromRequestParts<Arc<Doors>> for Reader {
-    type Rejection = ApiError;
+    fn read(headers: &[(&'static str, &'static str)]) -> Result<Option<String>, u16> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, http::HeaderValue::from_static(value));
+        }
+        key(&map).map(|key| key.map(str::to_owned)).map_err(|error| error.status().as_u16())
+    }
 
-    async fn from_request_parts(parts: &mut Parts, doors: &Arc<Doors>) -> Result<Self, ApiError> {
-        let authenticator = doors.sessions.authenticator();
-        match bearer(&parts.headers).filter(|text| is_token(text) && authenticator.tokens().is_ok()) {
-            Some(token) => Ok(Self::Client(Box::new(authenticator.bearer(token, None)?))),
-            None => Caller::from_request_parts(parts, doors).await.map(Self::Caller),
+    #[test]
+    fn a_call_has_one_key_in_whatever_header() {
+        let key = Ok(Some("k".to_owned()));
+        for headers in [
+            &[("authorization", "Bearer k")][..],
+            &[("authorization", "bearer  k ")],
+            &[("x-api-key", "k")],
+            &[("authorization", "Basic YTpi"), ("x-api-key", "k")],
+            &[("authorization", "Bearer k"), ("x-api-key", "k")],
+        ] {
+            assert_eq!(read(headers), key, "{headers:?}");
+        }
+        for headers in [&[("authorization", "k")][..], &[("authorization", "Basic k")], &[("cookie", "key=k")], &[]] {
+            assert_eq!(read(headers), Ok(None), "{headers:?}");
+        }
+        for headers in [
+            [("authorization", "Bearer k"), ("x-api-key", "other")],
+            [("x-api-key", "k"), ("x-api-key", "other")],
+            [("authorization", "Bearer k"), ("authorization", "Bearer other")],
+        ] {
+            assert_eq!(read(&headers), Err(400), "{headers:?}");
         }
     }
-}
-
-/// Whether a text has the shape of a token (RFC 7515, section 7.1), which no key has.
-pub(super) fn is_token(text: &str) -> bool {
-    text.split('.').count() == 3
-}
-
-/// `Authorization: Bearer <text>`.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, text) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
 }

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::error::ApiError;
+use crate::auth::Deed;
 use crate::config::Right;
 use crate::doors::state::Doors;
+use crate::rooms::Id;
 use crate::session::ConnectionView;
 
 /// Connections in an answer when the caller does not say.
@@ -34,7 +36,7 @@ pub(in crate::doors) async fn list(
     caller: Caller,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Read)?;
+    caller.may_call(Right::Read)?;
     let Query(filter) = filter?;
     let mut found = doors.sessions.connections();
     found.retain(|view| caller.may_touch(view.organization_id.as_ref()) && filter.passes(view));
@@ -58,7 +60,7 @@ pub(in crate::doors) async fn one(
     Path(socket_id): Path<String>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Read)?;
+    caller.may_call(Right::Read)?;
     let view = find(&doors, &caller, &socket_id)?;
     Ok(Json(json!({ "success": true, "connection": view })))
 }
@@ -69,9 +71,12 @@ pub(in crate::doors) async fn disconnect(
     Path(socket_id): Path<String>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Admin)?;
-    find(&doors, &caller, &socket_id)?;
+    caller.may_call(Right::Admin)?;
+    let view = find(&doors, &caller, &socket_id)?;
     doors.sessions.dismiss(&socket_id);
+    let organization = view.organization_id.as_ref().map(Id::as_str);
+    let deed = Deed { who: caller.name(), action: "disconnect", organization, ..Deed::default() };
+    Deed { socket_id: Some(view.socket_id.as_str()), ..deed }.done();
     Ok(Json(json!({ "success": true, "message": "Connection closed" })))
 }
 
@@ -85,7 +90,7 @@ fn find(doors: &Doors, caller: &Caller, socket_id: &str) -> Result<ConnectionVie
 
 impl Filter {
     fn passes(&self, view: &ConnectionView) -> bool {
-        let is = |wanted: &Option<String>, id: &Option<crate::rooms::Id>| {
+        let is = |wanted: &Option<String>, id: &Option<Id>| {
             wanted.as_ref().is_none_or(|wanted| id.as_ref().is_some_and(|id| id.as_str() == wanted))
         };
         is(&self.organization_id, &view.organization_id)

@@ -16,11 +16,13 @@ pub(in crate::doors) struct ApiError {
     status: StatusCode,
     code: Code,
     message: String,
+    /// When it is worth another try, where it is.
+    retry_after_seconds: u32,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_after_seconds: 1 }
     }
 
     /// 400: the call is not what the contract asks for.
@@ -58,6 +60,22 @@ impl ApiError {
     pub(super) fn too_large() -> Self {
         let message = "the body is larger than limits.max_message_size_bytes";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::MessageTooLarge, message)
+    }
+
+    /// 429: the caller does this more often than it may.
+    pub(super) fn too_many(message: impl Into<String>, retry_after_seconds: u32) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimitExceeded, message);
+        Self { retry_after_seconds, ..error }
+    }
+
+    /// 500: the server's own fault, about which nobody is told more.
+    pub(in crate::doors) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError, "the server has failed; try again later")
+    }
+
+    /// The status that it is answered with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The failure of one item of a batch: `{success, status, error, code}`.
@@ -112,7 +130,7 @@ impl IntoResponse for ApiError {
         let body = Json(json!({ "error": self.message, "code": self.code }));
         let mut response = (self.status, body).into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(self.retry_after_seconds));
         }
         response
     }

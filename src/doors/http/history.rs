@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::caller::Reader;
 use super::error::ApiError;
+use super::reader::Reader;
 use crate::config::Right;
 use crate::delivery::envelope;
 use crate::doors::state::Doors;
@@ -23,6 +23,9 @@ use crate::wire::WireError;
 /// Messages in an answer, unless the call says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+
+/// Only its caller may keep an answer, and asks each time whether it still holds.
+const KEPT: &str = "private, no-cache";
 
 /// `?since=&limit=`.
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +60,7 @@ pub(in crate::doors) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     if let Reader::Caller(caller) = &reader {
-        caller.require(Right::Read)?;
+        caller.may_call(Right::Read)?;
     }
     let Query(options) = options?;
     let nothing = || ApiError::not_found("there is no such room");
@@ -80,7 +83,7 @@ pub(in crate::doors) async fn read(
     let last = history.entries.last().map_or_else(String::new, |entry| entry.position.to_string());
     let tag = format!("\"{last}+{}\"", messages.len());
     if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag), (CACHE_CONTROL, KEPT.to_owned())]).into_response());
     }
     let body = Json(json!({
         "success": true,
@@ -90,7 +93,7 @@ pub(in crate::doors) async fn read(
         "complete": history.complete,
         "more": history.more,
     }));
-    let mut response = body.into_response();
+    let mut response = ([(CACHE_CONTROL, KEPT)], body).into_response();
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
     }

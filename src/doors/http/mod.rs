@@ -1,5 +1,6 @@
 //! The HTTP API under `/api/ws`, for backend services and operators.
 
+pub(super) mod attempts;
 pub(super) mod batch;
 pub(super) mod broadcast;
 mod caller;
@@ -10,6 +11,9 @@ pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
 pub(super) mod presence;
+pub(super) mod rates;
+mod reader;
+pub(super) mod refusals;
 pub(super) mod revocations;
 pub(super) mod rooms;
 pub(super) mod stats;

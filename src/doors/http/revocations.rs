@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::broadcast::parse;
 use super::caller::Caller;
 use super::error::ApiError;
-use crate::auth::{Revocation, Revoked};
+use crate::auth::{Deed, Revocation, Revoked};
 use crate::config::Right;
 use crate::doors::state::Doors;
 use crate::rooms::Id;
@@ -39,22 +39,31 @@ pub(in crate::doors) async fn revoke(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require(Right::Admin)?;
+    caller.may_call(Right::Admin)?;
     let revocation = parse::<Body>(&headers, &body?)?.revocation()?;
     if !caller.may_touch(Some(&revocation.organization_id)) {
         return Err(ApiError::forbidden("this key may not touch that organization"));
     }
-    let (at_ms, sessions) = (revocation.at_ms, doors.sessions.clone());
-    let revoked = tokio::task::spawn_blocking(move || sessions.revoke(&revocation)).await;
+    let (revocation, sessions) = (Arc::new(revocation), doors.sessions.clone());
+    let made = revocation.clone();
+    let revoked = tokio::task::spawn_blocking(move || sessions.revoke(&made)).await;
     let disconnected = revoked.map_err(|_| WireError::Internal)?.map_err(|error| match error.kind() {
         io::ErrorKind::QuotaExceeded => ApiError::unavailable(error.to_string()),
         _ => ApiError::unavailable(
             "the revocation holds for this process only, since it could not be written; try again",
         ),
     })?;
+    let Revocation { organization_id, revoked, at_ms } = &*revocation;
+    let subject = match revoked {
+        Revoked::Organization => None,
+        Revoked::UserId(user) => Some(user.as_str()),
+        Revoked::TokenId(token) => Some(token.as_str()),
+    };
+    let organization = Some(organization_id.as_str());
+    Deed { who: caller.name(), action: "revoke", organization, subject, ..Deed::default() }.done();
     Ok(Json(json!({
         "success": true,
-        "revoked_at": iso(at_ms),
+        "revoked_at": iso(*at_ms),
         "disconnected": disconnected,
         "message": "Revoked",
     })))

@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::broadcast::parse;
-use super::caller::{Caller, Reader, bearer};
+use super::caller::Caller;
 use super::error::ApiError;
-use crate::auth::{Grant, MintError, Minted, RenewError};
+use super::reader::{Reader, bearer};
+use crate::auth::{Deed, Grant, MintError, Minted, RenewError};
 use crate::config::Right;
 use crate::doors::state::Doors;
 use crate::rooms::Id;
@@ -47,16 +48,30 @@ pub(in crate::doors) async fn make(
 ) -> Result<([(http::HeaderName, &'static str); 1], Json<Value>), ApiError> {
     let tokens = doors.sessions.authenticator().tokens()?;
     let minted = match reader {
-        Reader::Caller(caller) => tokens.mint(&grant(&doors, &caller, &headers, &body?)?)?,
-        Reader::Client(_) => tokens.renew(bearer(&headers).unwrap_or_default())?,
+        Reader::Caller(caller) => {
+            let grant = grant(&doors, &caller, &headers, &body?)?;
+            let minted = tokens.mint(&grant)?;
+            told(caller.name(), "make a token", &grant.organization, &grant.user);
+            minted
+        }
+        Reader::Client(client) => {
+            let minted = tokens.renew(bearer(&headers).unwrap_or_default())?;
+            told(client.user.as_str(), "renew a token", &client.organization, &client.user);
+            minted
+        }
     };
     let Minted { token, token_id, expires_at_ms } = minted;
     let answer = json!({ "success": true, "token": token, "token_id": token_id, "expires_at": iso(expires_at_ms) });
     Ok(([(CACHE_CONTROL, "no-store")], Json(answer)))
 }
 
+fn told(who: &str, action: &str, organization: &Id, user: &Id) {
+    let (organization, subject) = (Some(organization.as_str()), Some(user.as_str()));
+    Deed { who, action, organization, subject, ..Deed::default() }.done();
+}
+
 fn grant(doors: &Doors, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Result<Grant, ApiError> {
-    caller.require(Right::Admin)?;
+    caller.may_call(Right::Admin)?;
     let body: Body = parse(headers, body)?;
     let organization = id("organization_id", &body.organization_id)?;
     if !caller.may_touch(Some(&organization)) {

@@ -4,6 +4,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value};
 
 use super::dispatch::{Case, Work};
+use super::relay::publish_draft;
 use crate::hub::Publication;
 use crate::register::{Change, Direction, MemberId, Refusal, Register};
 use crate::rooms::Scope;
@@ -40,7 +41,7 @@ async fn publish(case: &Case, change: &Change) {
     for (event, payload) in change.events() {
         let payload = to_raw_value(&payload).expect("a value is always JSON");
         let published = match hub.draft(Publication::new(event, payload, (&scope).into())) {
-            Ok(draft) => hub.publish(draft).await.map(|_| ()),
+            Ok(draft) => publish_draft(case, draft).await.map(|_| ()),
             Err(error) => Err(error),
         };
         if let Err(error) = published {

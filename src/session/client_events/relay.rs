@@ -5,8 +5,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::dispatch::{Case, Work};
+use crate::auth::Deed;
 use crate::config::RelayTo;
-use crate::hub::{Publication, Target};
+use crate::hub::{Publication, Published, Target};
+use crate::log::Draft;
 use crate::rooms::ScopeFields;
 use crate::wire::{WireError, read_object, with_field};
 
@@ -53,16 +55,32 @@ pub(super) fn own_scope(case: &Case) -> Result<Target, WireError> {
 }
 
 /// Publishes an event as it is, and then answers.
-pub(super) fn publish(case: Case, target: Target, name: &str) -> Result<Work, WireError> {
-    let Case { sessions, argument, reply, .. } = case;
-    let hub = sessions.services.hub.clone();
+pub(super) fn publish(mut case: Case, target: Target, name: &str) -> Result<Work, WireError> {
+    let argument = std::mem::take(&mut case.argument);
+    let hub = &case.sessions.services.hub;
     let draft = hub.draft(Publication { target, ..Publication::new(name, argument, ScopeFields::default()) })?;
     Ok(Box::pin(async move {
-        match hub.publish(draft).await {
-            Ok(published) => reply.done(&json!({ "success": true, "message_id": published.message_id })),
-            Err(error) => reply.refused(&error),
+        match publish_draft(&case, draft).await {
+            Ok(published) => case.reply.done(&json!({ "success": true, "message_id": published.message_id })),
+            Err(error) => case.reply.refused(&error),
         }
     }))
+}
+
+/// Publishes what a client has caused, with its line in the audit log.
+pub(super) async fn publish_draft(case: &Case, draft: Draft) -> Result<Published, WireError> {
+    let (event, scope) = (draft.event.name.clone(), draft.audience.scope().cloned());
+    let published = case.sessions.services.hub.publish(draft).await?;
+    Deed {
+        who: case.identity.user.as_str(),
+        action: "publish",
+        event: Some(&event),
+        message_id: Some(&published.message_id),
+        socket_id: Some(case.reply.session.recipient.id.as_str()),
+        ..Deed::at(scope.as_ref())
+    }
+    .done();
+    Ok(published)
 }
 
 /// The payload with who sent it, whatever the client says of that.
