@@ -70,7 +70,7 @@ impl Service {
     pub async fn ask(&self, body: String) -> Result<Answer, AskError> {
         let _call = self.calls.try_acquire().map_err(|_| AskError::Busy)?;
         let pass = self.breaker.pass(Instant::now()).ok_or(AskError::Open)?;
-        let answer = self.backend.ask(&self.url, self.secret.reveal(), body).await;
+        let answer = self.backend.ask(&self.url, &self.secret, body).await;
         match &answer {
             Ok(answer) if answer.status >= 500 => {
                 pass.failed(Instant::now());

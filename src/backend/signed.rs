@@ -11,6 +11,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::config::Secret;
 use crate::wire::{now_ms, to_hex};
 
 /// Why a call did not succeed.
@@ -60,7 +61,7 @@ impl Backend {
     /// If the certificates of the system cannot be used.
     pub fn new(timeout: Duration) -> Result<Self, CallError> {
         let client = reqwest::Client::builder()
-            .user_agent(concat!("tiercast/", env!("CARGO_PKG_VERSION")))
+            .user_agent("tiercast")
             // What is signed is meant for the address that was configured.
             .redirect(reqwest::redirect::Policy::none())
             .build()
@@ -83,7 +84,7 @@ impl Backend {
     ///
     /// # Errors
     /// If there is no answer with a 2xx status in time.
-    pub async fn post(&self, url: &str, secret: &str, body: String) -> Result<(), CallError> {
+    pub async fn post(&self, url: &str, secret: &Secret, body: String) -> Result<(), CallError> {
         let answer = self.send(url, secret, body).await?;
         if answer.status().is_success() { Ok(()) } else { Err(CallError::Refused(answer.status().as_u16())) }
     }
@@ -92,7 +93,7 @@ impl Backend {
     ///
     /// # Errors
     /// If there is no whole answer in time, or it is too large.
-    pub async fn ask(&self, url: &str, secret: &str, body: String) -> Result<Answer, CallError> {
+    pub async fn ask(&self, url: &str, secret: &Secret, body: String) -> Result<Answer, CallError> {
         let mut answer = self.send(url, secret, body).await?;
         let (status, mut body) = (answer.status().as_u16(), Vec::new());
         while let Some(chunk) = answer.chunk().await.map_err(unanswered)? {
@@ -104,14 +105,14 @@ impl Backend {
         Ok(Answer { status, body })
     }
 
-    async fn send(&self, url: &str, secret: &str, body: String) -> Result<reqwest::Response, CallError> {
+    async fn send(&self, url: &str, secret: &Secret, body: String) -> Result<reqwest::Response, CallError> {
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(CallError::Closed)?;
         let mut request = client.post(url).timeout(self.timeout).header("content-type", "application/json");
-        if !secret.is_empty() {
+        if !secret.reveal().is_empty() {
             let timestamp = now_ms() / 1_000;
             request = request
                 .header("x-tiercast-timestamp", timestamp)
-                .header("x-tiercast-signature", signature(secret, timestamp, &body));
+                .header("x-tiercast-signature", signature(secret.reveal(), timestamp, &body));
         }
         request.body(body).send().await.map_err(unanswered)
     }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal};
 use anyhow::{Context, anyhow};
 use listenfd::ListenFd;
 use tiercast::auth::AUDIT;
-use tiercast::config::{Config, Logging, LoggingFormat};
+use tiercast::config::{Config, Logging, LoggingFormat, Source};
 use tiercast::server::Server;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -36,8 +36,13 @@ pub(crate) struct Args {
 
 /// Serves until a signal says stop.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let config = configuration(args)?;
+    let source = source(args)?;
+    let strangers = source.strangers();
+    let config = args.file.load(source)?;
     install_logging(&config.logging)?;
+    for (name, meant) in strangers {
+        tracing::warn!("the variable {name} sets nothing; keys are set by variables such as {meant}");
+    }
     Runtime::new().context("cannot start the runtime")?.block_on(serve(config))
 }
 
@@ -63,7 +68,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn configuration(args: &Args) -> Result<Config, Failure> {
+fn source(args: &Args) -> Result<Source, Failure> {
     let mut source = args.file.source()?;
     if let Some(host) = &args.host {
         source = source.flag("--host", "server.host", host.as_str());
@@ -77,7 +82,7 @@ fn configuration(args: &Args) -> Result<Config, Failure> {
     if let Some(level) = &args.log_level {
         source = source.flag("--log-level", "logging.level", level.as_str());
     }
-    args.file.load(source)
+    Ok(source)
 }
 
 /// Sends log lines to stderr, in the shape that `[logging]` asks for.

@@ -251,7 +251,7 @@ pub struct Escalation {
     /// URL that is sent a POST; none if it is empty, as it is by default.
     pub url: String,
     /// Secret that such a POST is signed with; none if it is empty, as it is by default.
-    pub secret: String,
+    pub secret: Secret,
     /// How long such a POST may take. Defaults to 5,000.
     pub timeout_ms: u64,
 }
@@ -265,7 +265,7 @@ impl Escalation {
 
 impl Default for Escalation {
     fn default() -> Self {
-        Self { publish: false, url: String::new(), secret: String::new(), timeout_ms: 5_000 }
+        Self { publish: false, url: String::new(), secret: Secret::default(), timeout_ms: 5_000 }
     }
 }
 

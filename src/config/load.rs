@@ -54,6 +54,12 @@ impl Source {
         self
     }
 
+    /// Variables that were probably meant to set a key and set none, each with what may have been meant; none of this
+    /// stops a start.
+    pub fn strangers(&self) -> Vec<(String, String)> {
+        environment::strangers(&self.environment)
+    }
+
     /// Takes a flag such as `--port`, which sets a key such as `server.port`.
     #[must_use]
     pub fn flag(mut self, name: impl Into<String>, key: impl Into<String>, value: impl Into<toml::Value>) -> Self {
@@ -223,10 +229,11 @@ fn unexpected(path: &Path, serdes_words: &str, found: &Value) -> String {
         other => other.to_owned(),
     };
     // Whoever mixes up the keys of a section that holds a secret may have put the secret itself there.
-    let is_near_secret = key.starts_with("api.keys") || key.starts_with("auth.jwt");
+    let is_near_secret =
+        ["api.keys", "auth.jwt", "escalation", "client_events"].iter().any(|section| key.starts_with(section));
     match found {
         Value::String(_) if is_near_secret => format!("expected {expected}, found a string"),
-        Value::Integer(_) if key == "auth.jwt.secret" => format!("expected {expected}, found an integer"),
+        Value::Integer(_) if key.ends_with(".secret") => format!("expected {expected}, found an integer"),
         _ => format!("expected {expected}, found {found}"),
     }
 }
@@ -484,6 +491,15 @@ colour = "red"
     }
 
     #[test]
+    fn variables_that_look_like_ours_and_set_nothing_are_told() {
+        let names = ["TIERCAST_SERVER__PORT", "tiercast__server__port", "TIERCAST", "TIERCAST__SERVER__PORT", "PATH"];
+        let told = environment(&names.map(|name| (name, "1"))).strangers();
+        let meant: Vec<_> = told.iter().map(|(name, meant)| (name.as_str(), meant.as_str())).collect();
+        let port = "TIERCAST__SERVER__PORT";
+        assert_eq!(meant, [(names[0], port), (names[1], port), (names[2], "TIERCAST__")]);
+    }
+
+    #[test]
     fn a_secret_is_never_repeated() {
         for jwt in
             ["secret = 1234567", "secret = \"s1234567\"", "leeway_ms = \"s1234567\"", "algorithms = \"s1234567\""]
@@ -492,5 +508,15 @@ colour = "red"
             assert_eq!(told.len(), 1, "{jwt}: {told:#?}");
             assert!(!told.concat().contains("1234567"), "{told:#?}");
         }
+        for text in [
+            "[escalation]\nsecret = 1234567\n",
+            "[escalation]\npublish = \"s1234567\"\n",
+            "[[client_events]]\nevent = \"a\"\naction = \"forward\"\nurl = \"http://a\"\nsecret = 1234567\n",
+        ] {
+            let told = problems(file(text));
+            assert!(!told.is_empty() && !told.concat().contains("1234567"), "{told:#?}");
+        }
+        let kept = load(file("[escalation]\nsecret = \"s1234567\"\n")).expect("a configuration");
+        assert!(!format!("{kept:?}").contains("1234567"));
     }
 }

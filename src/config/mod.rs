@@ -7,6 +7,7 @@
 
 mod keys;
 mod load;
+mod origin;
 mod problem;
 mod validate;
 
@@ -17,6 +18,7 @@ pub use keys::{
     Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
 };
 pub use load::{Source, load, load_with};
+pub use origin::{HostPattern, OriginPattern, PortPattern};
 pub use problem::Problem;
 
 use serde::Deserialize;

@@ -12,14 +12,13 @@ mod ranges;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
-use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(super) use self::ranges::range;
-use super::{ApiKey, AuthMode, Config, Freshness};
+use super::origin::EXPECTED as EXPECTED_ORIGIN;
+use super::{ApiKey, AuthMode, Config, Freshness, OriginPattern};
 use crate::events::Catalogue;
 use crate::rooms::Id;
 
@@ -38,7 +37,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     paths::check(config, &mut found);
     jwt::check(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);
-    check_origins(config, &mut found);
+    check_origins("server.cors_origins", &config.server.cors_origins, &mut found);
     check_custom_events(config, &mut found);
     check_freshness(config, &mut found);
     check_demo(config, &mut found);
@@ -122,29 +121,12 @@ fn check_url(key: &str, url: &str, found: &mut Findings) {
     }
 }
 
-fn check_origins(config: &Config, found: &mut Findings) {
-    for (index, origin) in config.server.cors_origins.iter().enumerate() {
-        if origin != "*" && !is_origin(origin) {
-            let expected = "expected \"*\" or scheme://host[:port] in lower case and without a path";
-            found.add(format!("server.cors_origins[{index}]"), format!("{expected}, found {origin:?}"));
+fn check_origins(at: &str, origins: &[String], found: &mut Findings) {
+    for (index, origin) in origins.iter().enumerate() {
+        if OriginPattern::parse(origin).is_none() {
+            found.add(format!("{at}[{index}]"), format!("{EXPECTED_ORIGIN}, found {origin:?}"));
         }
     }
-}
-
-/// Whether a text is what a browser sends as its origin, so that it can be compared as it is.
-fn is_origin(origin: &str) -> bool {
-    let Some((scheme, host)) = origin.split_once("://") else {
-        return false;
-    };
-    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
-        && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte));
-    let is_authority = |authority: &Authority| {
-        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
-        !authority.host().is_empty()
-            && !authority.as_str().contains('@')
-            && (port.is_empty() || authority.port_u16().is_some())
-    };
-    is_scheme && host == host.to_lowercase() && Authority::from_str(host).is_ok_and(|host| is_authority(&host))
 }
 
 /// Names that Socket.IO and its clients use for their own events, and ours for what is not in the catalogue.
@@ -322,7 +304,10 @@ fn check_api_keys(config: &Config, found: &mut Findings) {
         }
         for (field, rate) in [("publishes_per_second", publishes_per_second), ("reads_per_second", reads_per_second)] {
             if rate.is_some_and(|rate| rate > 1_000_000) {
-                found.add(key(field), format!("expected an integer from 0 to 1000000, found {}", rate.unwrap_or_default()));
+                found.add(
+                    key(field),
+                    format!("expected an integer from 0 to 1000000, found {}", rate.unwrap_or_default()),
+                );
             }
         }
         for (position, organization) in organizations.iter().flatten().enumerate() {

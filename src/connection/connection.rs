@@ -34,7 +34,6 @@ pub(super) enum Route {
 ///
 /// A WebSocket is written to through its outbox; a session on polling is sent
 /// to through socketioxide.
-#[derive(Debug)]
 pub struct Connection {
     pub(super) key: u64,
     pub(super) peer: Peer,
@@ -343,5 +342,15 @@ impl Drop for Connection {
         if let Some(probes) = &self.probes {
             probes.ended.cancel();
         }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    /// Its session id is a credential, and what waits in its outbox may hold others.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("key", &self.key)
+            .field("address", &self.peer.address)
+            .finish_non_exhaustive()
     }
 }

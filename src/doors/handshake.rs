@@ -17,7 +17,7 @@ use crate::connection::{EngineIo, Peer};
 use crate::limits::Seat;
 use crate::wire::{Code, Forms, WireError};
 
-/// The query of an Engine.IO request.
+/// The query of an Engine.IO request; it cannot be printed, since it holds the session id and a token.
 #[derive(Default)]
 pub(super) struct Query<'a> {
     /// Version of the protocol, if it is one we speak.

@@ -8,24 +8,28 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use crate::config::OriginPattern;
+
 /// The origins that may connect.
 #[derive(Debug)]
 pub struct Origins {
-    allowed: Vec<String>,
-    any: bool,
+    allowed: Vec<OriginPattern>,
 }
 
 impl Origins {
     /// The origins of the config.
     pub fn new(allowed: &[String]) -> Self {
-        Self { any: allowed.iter().any(|origin| origin == "*"), allowed: allowed.to_vec() }
+        Self { allowed: allowed.iter().filter_map(|pattern| OriginPattern::parse(pattern)).collect() }
     }
 
     /// Whether a request may come from where it says it does; one without an `Origin` is not a browser's.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return true };
         let Ok(origin) = origin.to_str() else { return false };
-        self.any || self.allowed.iter().any(|allowed| allowed == origin) || is_own(origin, headers)
+        // No browser sends two, so whoever does means to be taken for what it is not.
+        origins.next().is_none()
+            && (self.allowed.iter().any(|allowed| allowed.allows(origin)) || is_own(origin, headers))
     }
 
     /// Adds the headers that let a browser's page read the response.
@@ -50,7 +54,8 @@ impl Origins {
 
 /// The server's own pages may always connect.
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     host.is_some() && host == authority
 }
@@ -60,9 +65,11 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
+        let mut map = HeaderMap::new();
+        for (name, value) in list {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
     }
 
     #[test]
@@ -73,6 +80,10 @@ mod tests {
         assert!(origins.allow(&headers(&[("origin", "http://localhost:5000"), ("host", "localhost:5000")])));
         assert!(!origins.allow(&headers(&[("origin", "http://evil.test"), ("host", "localhost:5000")])));
         assert!(!origins.allow(&headers(&[("origin", "null")])));
+        let two = headers(&[("origin", "http://localhost:3000"), ("origin", "http://evil.test")]);
+        assert!(!origins.allow(&two) && !Origins::new(&["*".into()]).allow(&two));
+        let own = [("origin", "http://a.test"), ("host", "a.test"), ("host", "b.test")];
+        assert!(!origins.allow(&headers(&own)));
         assert!(Origins::new(&["*".into()]).allow(&headers(&[("origin", "http://evil.test")])));
     }
 

@@ -87,7 +87,6 @@ fn guarded(router: Router) -> Router {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use http::Request;
     use tower::ServiceExt;
 
     use super::*;
@@ -96,7 +95,7 @@ mod tests {
     async fn a_panic_is_answered_without_a_word_about_it() {
         let broken = get(|| async { panic!("a secret of the inside") as &'static str });
         let router = guarded(Router::new().route("/", broken));
-        let response = router.oneshot(Request::get("/").body(Body::empty()).expect("a request")).await;
+        let response = router.oneshot(axum::http::Request::get("/").body(Body::empty()).expect("a request")).await;
         let response = response.expect("an answer");
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");

@@ -162,6 +162,10 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         doors.origins.put_preflight(request.headers(), response.headers_mut());
         return response;
     }
+    // Without CORS headers a page could not read an answer, but it would have made the request.
+    if !doors.origins.allow(request.headers()) {
+        return refusal(4);
+    }
     let text = request.uri().query().unwrap_or_default().to_owned();
     let query = Query::parse(Some(&text));
     if query.protocol.is_none() {

@@ -139,7 +139,7 @@ impl Doors {
 }
 
 /// Connections that began on polling, by Engine.IO session id; they live as long as Engine.IO keeps them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PollingSessions {
     by_sid: Mutex<HashMap<String, Weak<Connection>>>,
 }
@@ -159,5 +159,12 @@ impl PollingSessions {
 
     fn all(&self) -> Vec<Arc<Connection>> {
         self.by_sid.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl std::fmt::Debug for PollingSessions {
+    /// Session ids are credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PollingSessions").finish_non_exhaustive()
     }
 }

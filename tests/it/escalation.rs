@@ -132,7 +132,7 @@ async fn a_service_is_called_until_it_takes_it_with_a_signature() {
     let (url, mut calls) = service(&[500, 204]).await;
     let server = TestServer::start(|config| {
         config.escalation.url = url;
-        config.escalation.secret = "secret".into();
+        config.escalation.secret = "secret".to_owned().into();
     })
     .await;
     let mut agent = server.agent("org-1").await;

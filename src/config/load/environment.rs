@@ -29,6 +29,17 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
+/// The variables that look like ours and set nothing, each with the name that was probably meant.
+pub(super) fn strangers(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let is_meant = |name: &str| name.to_uppercase().starts_with("TIERCAST") && !name.starts_with(PREFIX);
+    let strangers = variables.iter().map(|(name, _)| name).filter(|name| is_meant(name));
+    let meant = |name: &String| {
+        let (_, rest) = name.split_at("TIERCAST".len());
+        format!("{PREFIX}{}", rest.trim_start_matches('_').to_uppercase())
+    };
+    strangers.map(|name| (name.clone(), meant(name))).collect()
+}
+
 fn newer(name: &str, text: &str) -> Option<Setting> {
     let keys = name.strip_prefix(PREFIX)?.to_lowercase();
     let path = Path(keys.split("__").map(|key| Step::Key(key.to_owned())).collect());

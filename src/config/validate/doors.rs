@@ -1,6 +1,6 @@
 //! The plain doors: whose they are, who may come in, and what their frames are like.
 
-use super::{Findings, is_channel, is_host, is_loopback, is_origin};
+use super::{Findings, check_origins, is_channel, is_host, is_loopback};
 use crate::config::{Config, DoorIdentity, GenericDoor, MAX_BATCH_MS};
 use crate::rooms::Id;
 
@@ -78,12 +78,7 @@ fn doors(config: &Config) -> Vec<Door<'_>> {
 pub(super) fn check(config: &Config, found: &mut Findings) {
     for door in doors(config) {
         let key = |field: &str| format!("{}.{field}", door.at);
-        for (index, origin) in door.origins.iter().enumerate() {
-            if origin != "*" && !is_origin(origin) {
-                let expected = "expected \"*\" or scheme://host[:port] in lower case and without a path";
-                found.add(key(&format!("origins[{index}]")), format!("{expected}, found {origin:?}"));
-            }
-        }
+        check_origins(&key("origins"), door.origins, found);
         for (index, channel) in door.anonymous_channels.iter().enumerate() {
             if !is_channel(config, channel) {
                 let expected = "expected a channel of the catalogue or of events.custom";

@@ -23,7 +23,14 @@ fn event(name: &str, channel: &str) -> CustomEvent {
 
 fn api_key(name: &str) -> ApiKey {
     let hash = format!("sha256:{}", "0aF9".repeat(16));
-    ApiKey { name: name.to_owned(), hash, rights: vec![Right::Read], organizations: None }
+    ApiKey {
+        name: name.to_owned(),
+        hash,
+        rights: vec![Right::Read],
+        organizations: None,
+        publishes_per_second: None,
+        reads_per_second: None,
+    }
 }
 
 /// Doors that are open as they should be.
@@ -147,7 +154,14 @@ fn urls_can_be_called() {
 
 #[test]
 fn origins_are_what_browsers_send() {
-    for origin in ["*", "http://localhost:3000", "https://a.example", "http://[::1]:5173", "capacitor://localhost"] {
+    for origin in [
+        "*",
+        "http://localhost:3000",
+        "https://a.example",
+        "http://[::1]:5173",
+        "capacitor://localhost",
+        "https://*.a.example:*",
+    ] {
         assert!(keys(|config| config.server.cors_origins = vec![origin.to_owned()]).is_empty(), "{origin}");
     }
     for origin in [
@@ -161,6 +175,8 @@ fn origins_are_what_browsers_send() {
         "https://u@a.example",
         "https://a b",
         "https://a.example?x",
+        "https://*.example",
+        "https://a.*.example",
         "://a",
     ] {
         let told = keys(|config| config.server.cors_origins = vec!["*".to_owned(), origin.to_owned()]);

@@ -50,7 +50,11 @@ impl Attempts {
                 Ok(caller)
             }
             Err(denied) => {
-                if failed.take(address) { Err(denied.into()) } else { Err(too_many(*per_minute)) }
+                if failed.take(address) {
+                    Err(denied.into())
+                } else {
+                    Err(too_many(*per_minute))
+                }
             }
         }
     }
@@ -80,7 +84,9 @@ mod tests {
         let address = "127.0.0.1:1".parse().expect("an address");
         let request = crate::auth::Request { bound: address, peer: address, headers: &headers, origin_allowed: true };
         let anyone = ApiKeys::new(&Api { allow_keyless: true, ..Api::default() }).caller(None, request);
-        Caller { name: name.into(), ..anyone.expect("a caller") }
+        let mut caller = anyone.expect("a caller");
+        caller.name = name.into();
+        caller
     }
 
     fn status(outcome: Result<Caller, ApiError>) -> u16 {

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::broadcast::{Body, Options, Repeat, is_json, key, publish};
+use super::broadcast::{Body, Options, Repeat, check_kind, key, publish};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{check, hash};
@@ -31,9 +31,7 @@ pub(in crate::doors) async fn publish_all(
 ) -> Result<Json<Value>, ApiError> {
     caller.require(Right::Publish)?;
     let body = body?;
-    if !is_json(&headers) {
-        return Err(ApiError::wrong_type());
-    }
+    check_kind(&headers)?;
     let items: Vec<Box<RawValue>> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("the body must be a JSON array of broadcasts: {error}")))?;
     let most = doors.config.api.max_batch_items;

@@ -83,9 +83,9 @@ impl ApiError {
         json!({ "success": false, "status": self.status.as_u16(), "error": self.message, "code": self.code })
     }
 
-    /// 415: the body is not JSON.
-    pub(super) fn wrong_type() -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, "send Content-Type: application/json")
+    /// 415: the body is not JSON as it stands.
+    pub(super) fn wrong_type(message: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, message)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
@@ -77,7 +77,7 @@ impl Segment {
     pub(super) fn create(folder: &Path, id: u64, shards: usize, medium: &dyn Medium) -> Result<Self, JournalError> {
         let path = path(folder, id);
         let create = || {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             medium.write(&file, &header(shards), 0).map(|()| file)
         };
         match create() {

@@ -1,8 +1,9 @@
 //! The state file: what the segments cannot tell, replaced as a whole and
 //! durably each time.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,7 +125,7 @@ impl StateFile {
         let temporary = self.folder.join(TEMPORARY);
         let write = |body: String| {
             let text = format!("{MAGIC} {FORMAT} {}\n{body}", checksum(&body));
-            let file = File::create(&temporary)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             self.medium.write(&file, text.as_bytes(), 0)?;
             self.medium.sync(&file)?;
             fs::rename(&temporary, self.folder.join(NAME))?;

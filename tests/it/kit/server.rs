@@ -33,7 +33,14 @@ pub fn key(name: &str, rights: &[Right], organizations: Option<&[&str]>) -> ApiK
     let digest = Sha256::digest(format!("{name}-secret"));
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let organizations = organizations.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect());
-    ApiKey { name: name.into(), hash: format!("sha256:{hex}"), rights: rights.to_vec(), organizations, publishes_per_second: None, reads_per_second: None }
+    ApiKey {
+        name: name.into(),
+        hash: format!("sha256:{hex}"),
+        rights: rights.to_vec(),
+        organizations,
+        publishes_per_second: None,
+        reads_per_second: None,
+    }
 }
 
 impl TestServer {
