@@ -5,11 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::WireError;
 
@@ -27,10 +29,27 @@ pub fn read_object<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Wir
 /// For `deserialize_with` on an optional field that must be an object.
 ///
 /// # Errors
-/// If the value is neither `null` nor an object with the fields of `T`.
+/// If the value is neither `null` nor an object with the fields of `T`, each once.
 pub fn nested_object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let Some(fields) = Option::<Map<String, Value>>::deserialize(deserializer)? else { return Ok(None) };
-    serde_json::from_value(Value::Object(fields)).map(Some).map_err(D::Error::custom)
+    deserializer.deserialize_any(Nested(PhantomData))
+}
+
+struct Nested<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for Nested<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+    }
 }
 
 /// An object with one field set, and all others as they were written; none if the text is no object.

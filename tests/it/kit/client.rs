@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     DEADLINE, Endpoint, Protocol, Reply, TestServer, Wire,
     packet::{self, Event, Kind, Packet},
+    secrets,
     wire::Incoming,
 };
 
@@ -207,6 +208,7 @@ impl Client {
             Protocol::V4 => packet.data["sid"].clone(),
         };
         self.socket_id = id.as_str().expect("a socket is told its id").into();
+        secrets::hold("the pid", &packet.data["pid"]);
         self.connected = packet.data;
         if let Some(auth) = auth {
             self.user = auth["user_id"].as_str().unwrap_or_default().into();
@@ -422,6 +424,9 @@ impl Client {
             Incoming::Packet(raw) => {
                 let packet = Packet::parse(&raw);
                 self.terminal |= packet.kind == Kind::Disconnect;
+                if packet.kind != Kind::Connect {
+                    secrets::told("to a Socket.IO client", &packet.raw);
+                }
                 self.seen.push_back(packet);
             }
             Incoming::Closed(code) => self.closure = Some(Closure { terminal: self.terminal, code }),

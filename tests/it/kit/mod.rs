@@ -12,6 +12,7 @@ mod packet;
 mod plain;
 mod polling;
 mod probe;
+pub mod secrets;
 mod server;
 mod shape;
 mod signer;

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::DEADLINE;
+use super::{DEADLINE, secrets};
 
 /// A connection; dropping it is what a crashed client looks like.
 pub struct Plain {
@@ -48,7 +48,10 @@ impl Plain {
         loop {
             let message = tokio::time::timeout(DEADLINE, self.socket.next()).await.expect("a frame in time");
             match message {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("frames are JSON")),
+                Some(Ok(Message::Text(text))) => {
+                    secrets::told("to a plain client", &text);
+                    return Ok(serde_json::from_str(&text).expect("frames are JSON"));
+                }
                 Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),

@@ -14,7 +14,7 @@ use tiercast::{
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use super::{Call, Client, ConnectOptions, DEADLINE, Refused, Reply};
+use super::{Call, Client, ConnectOptions, DEADLINE, Refused, Reply, secrets};
 
 /// Markers that were published: those of one server may be replayed by the next.
 static MARKERS: AtomicU64 = AtomicU64::new(0);
@@ -53,6 +53,7 @@ impl TestServer {
         config.limits.room_cleanup_interval_ms = 100;
         config.limits.connect_timeout_ms = 2_000;
         configure(&mut config);
+        secrets::listen();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("server")
@@ -70,7 +71,9 @@ impl TestServer {
 
     /// Calls the API with this key from now on.
     pub fn with_key(mut self, name: &str) -> Self {
-        self.key = Some(format!("{name}-secret"));
+        let key = format!("{name}-secret");
+        secrets::hold("the API key", &json!(key));
+        self.key = Some(key);
         self
     }
 
@@ -201,6 +204,7 @@ impl Drop for TestServer {
         if self.server.is_some() {
             self.assert_empty();
         }
+        secrets::check();
         let server = self.server.take();
         let ending = std::thread::spawn(move || {
             if let Some(server) = server {
@@ -224,6 +228,7 @@ impl Drop for TestServer {
 /// Sends a call and reads its answer as JSON.
 async fn answer(call: Call) -> (u16, Value) {
     let reply = call.send().await.expect("an HTTP answer");
+    secrets::told("by the HTTP API", &reply.text);
     (reply.status, reply.json())
 }
 

@@ -17,6 +17,7 @@ use super::{
     Endpoint, Probe, Refused, clients,
     endpoint::WebSocket,
     polling::{self, Poller, Poster, Stop},
+    secrets,
 };
 
 /// What came in from the connection.
@@ -182,7 +183,8 @@ impl Wire {
     }
 
     fn new(endpoint: Endpoint, open: &str) -> Self {
-        let open = serde_json::from_str(open).expect("OPEN is JSON");
+        let open: Value = serde_json::from_str(open).expect("OPEN is JSON");
+        secrets::hold("the session id", &open["sid"]);
         let (inbox, incoming) = unbounded_channel();
         let (outgoing, _) = unbounded_channel();
         Self { open, endpoint, incoming, inbox, outgoing, tasks: Vec::new(), polling: false }
