@@ -109,15 +109,14 @@ for (const [screen, options] of Object.entries(screens)) {
   }
 }
 
-/** A site of another origin with one page. */
-async function openSite(t) {
+/** A site of another origin with one page; by default by another name than the server's, and not just at another port. */
+async function openSite(t, host = 'localhost') {
   const site = http.createServer((_, response) => {
     response.setHeader('content-type', 'text/html').end('<!doctype html><title>a dashboard elsewhere</title>');
   });
   await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
   t.after(() => new Promise((resolve) => site.close(resolve).closeAllConnections()));
-  // By another name than the server's, so that it is another site and not just another port.
-  return `http://localhost:${site.address().port}`;
+  return `http://${host}:${site.address().port}`;
 }
 
 /** Connects from the page and resolves to what came of it. */
@@ -164,3 +163,81 @@ for (const [how, options, transport] of [
     await server.holds(0);
   });
 }
+
+/** What a page finds out about the server without the help of a client. */
+function probeFrom(page, url) {
+  return page.evaluate(async (url) => {
+    const handshake = `${url}/ws/?EIO=4&transport=polling`;
+    const outcome = (request) => request.then((response) => response.type, () => 'failed');
+    const opened = (path) =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(url.replace('http', 'ws') + path);
+        socket.onopen = () => resolve('opened') ?? socket.close();
+        socket.onerror = () => resolve('failed');
+      });
+    return {
+      read: await outcome(fetch(handshake)),
+      withCookies: await outcome(fetch(handshake, { credentials: 'include' })),
+      blind: await outcome(fetch(handshake, { mode: 'no-cors', credentials: 'include' })),
+      socketio: await opened('/ws/?EIO=4&transport=websocket'),
+      plain: await opened('/ws'),
+      framed: await new Promise((resolve) => {
+        const frame = document.createElement('iframe');
+        frame.onload = () => resolve(frame.contentDocument === null ? 'nothing of ours' : 'blank');
+        frame.src = `${url}/`;
+        document.body.append(frame);
+      }),
+    };
+  }, url);
+}
+
+const PATTERNS = ['http://*.dash.localhost:*'];
+
+for (const host of ['dash.localhost', 'evildash.localhost', 'a.dash.localhost.evil.localhost', 'localhost']) {
+  test(`a page of ${host} is a stranger where only what is under dash.localhost may come in`, async (t) => {
+    const site = await openSite(t, host);
+    const server = await startServer(t, { args: ['--demo'], config: { auth: { allow_trusted: true }, server: { cors_origins: PATTERNS } } });
+    const page = await openPage(t);
+    await page.goto(site);
+    const probed = await probeFrom(page, server.url);
+    assert.deepEqual(probed, { read: 'failed', withCookies: 'failed', blind: 'failed', socketio: 'failed', plain: 'failed', framed: 'nothing of ours' });
+    assert.ok(page.faults.some((fault) => /frame-ancestors/.test(fault)), page.faults.join('\n'));
+    await page.addScriptTag({ url: `${server.url}/ws/socket.io.js` });
+    for (const transports of [['polling'], ['websocket'], ['polling', 'websocket']]) {
+      const { error } = await connectFrom(page, server.url, { transports });
+      assert.match(error, /error/, `${transports}`);
+    }
+    const metrics = (await server.get('/stats')).body.stats;
+    assert.equal(metrics.active_connections, 0);
+    assert.equal(metrics.total_connections, 0, 'a blind request has made no session either');
+  });
+}
+
+for (const host of ['a.dash.localhost', 'a.b.dash.localhost']) {
+  test(`a page of ${host} comes in where what is under dash.localhost may`, async (t) => {
+    const site = await openSite(t, host);
+    const server = await startServer(t, { config: { server: { cors_origins: PATTERNS } } });
+    const page = await openPage(t);
+    await page.goto(site);
+    await page.addScriptTag({ url: `${server.url}/ws/socket.io.js` });
+    for (const [transports, transport] of [[['polling'], 'polling'], [['websocket'], 'websocket'], [['polling', 'websocket'], 'websocket']]) {
+      assert.deepEqual(await connectFrom(page, server.url, { transports }), { success: true, transport });
+    }
+    assert.deepEqual(page.faults, []);
+  });
+}
+
+test('the demo page runs under a policy without anything inline', async (t) => {
+  const { server, page } = await openDemo(t);
+  const { headers } = await page.request.get(server.url).then((answer) => ({ headers: answer.headers() }));
+  assert.match(headers['content-security-policy'], /^default-src 'none'; script-src 'self'; style-src 'self';/);
+  const refused = await page.evaluate(() => {
+    const violated = new Promise((resolve) => document.addEventListener('securitypolicyviolation', (event) => resolve(event.effectiveDirective)));
+    const script = document.createElement('script');
+    script.textContent = 'window.injected = true';
+    document.head.append(script);
+    return violated;
+  });
+  assert.equal(refused, 'script-src-elem');
+  assert.equal(await page.evaluate(() => window.injected), undefined);
+});

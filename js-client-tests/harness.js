@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { io } from 'socket.io-client';
+import * as secrets from './secrets.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const BINARY = path.resolve(here, process.env.TIERCAST_BIN ?? '../target/debug/tiercast');
@@ -26,7 +27,8 @@ export const DEADLINE_MS = 10_000;
  *
  * The file is made of `config`, or it is that of a folder in `examples`, with a
  * port and a log of the test's own; `environment` wins over both. The server
- * must then exit by itself, with code 0 and without a panic.
+ * must then exit by itself, with code 0 and without a panic. It logs all that
+ * it can, and none of it may be a secret of a client.
  */
 export async function startServer(t, { config = {}, example, environment = {}, args = [] } = {}) {
   const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-js-'));
@@ -34,9 +36,10 @@ export async function startServer(t, { config = {}, example, environment = {}, a
   const own = { TIERCAST__SERVER__PORT: '0', TIERCAST__LOG__PATH: path.join(folder, 'data') };
   if (!example) await writeFile(file, toToml({ ...config, server: { host: '127.0.0.1', port: 0, ...config.server } }));
 
+  const talkative = config.logging?.level ? {} : { TIERCAST__LOGGING__LEVEL: 'trace' };
   const child = spawn(BINARY, ['serve', '--config', file, ...args], {
     cwd: folder,
-    env: { ...cleanEnvironment(), ...(example ? own : {}), ...environment },
+    env: { ...cleanEnvironment(), ...talkative, ...(example ? own : {}), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const server = new TestServer(child, folder);
@@ -49,6 +52,7 @@ class TestServer {
   #child;
   #folder;
   #output = '';
+  #answers = [];
   #clients = new Set();
   #exited;
   #stopped;
@@ -107,6 +111,7 @@ class TestServer {
   /** Takes charge of a client made elsewhere: it gets an inbox, and is closed before the server stops. */
   adopt(socket) {
     socket.inbox = new Inbox(socket);
+    secrets.holdThoseOf(socket);
     return this.keep(socket);
   }
 
@@ -135,11 +140,17 @@ class TestServer {
 
   /** `POST /api/ws{path}`, as curl would send it. */
   publish(path, body, headers = {}) {
-    return request(`${this.url}/api/ws${path}`, {
+    return this.#call(path, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
+  }
+
+  async #call(path, options) {
+    const answer = await request(`${this.url}/api/ws${path}`, options);
+    this.#answers.push(answer.text);
+    return answer;
   }
 
   /** Publishes and expects that many recipients; returns the answer. */
@@ -152,7 +163,7 @@ class TestServer {
 
   /** `GET /api/ws{path}`. */
   get(path, headers = {}) {
-    return request(`${this.url}/api/ws${path}`, { headers });
+    return this.#call(path, { headers });
   }
 
   /** Waits until the server lists exactly that many connections. */
@@ -189,6 +200,8 @@ class TestServer {
       const end = await within(this.#exited, () => `the server to exit after ${signal}; it wrote:\n${this.#output}`);
       assert.equal(end.code, 0, `exit ${end.error ?? end.signal ?? end.code}; the server wrote:\n${this.#output}`);
       assert.ok(!this.#output.includes('panicked at'), `the server panicked:\n${this.#output}`);
+      assert.equal(secrets.found(this.#output), undefined, 'a secret is in the log');
+      assert.equal(secrets.found(this.#answers.join('\n')), undefined, 'a secret is in an answer of the API');
     } finally {
       this.#child.kill('SIGKILL');
       await rm(this.#folder, { recursive: true, force: true });
@@ -356,6 +369,7 @@ export function request(url, { method = 'GET', headers = {}, body } = {}) {
       res.on('end', () => {
         const bytes = Buffer.concat(chunks);
         const text = bytes.toString('utf8');
+        secrets.holdThatOf(text);
         const json = (res.headers['content-type'] ?? '').startsWith('application/json');
         resolve({ status: res.statusCode, headers: res.headers, bytes, text, body: json && text ? JSON.parse(text) : text });
       });

@@ -6,6 +6,7 @@ import { EventEmitter, once as emitted } from 'node:events';
 import net from 'node:net';
 import WebSocket from 'ws';
 import { request, within } from './harness.js';
+import { hold } from './secrets.js';
 
 /** The secret of the tokens in the examples' config files. */
 export const EXAMPLE_SECRET = 'example-secret-replace-it-before-others-connect';
@@ -140,7 +141,10 @@ export function token(claims, { secret = EXAMPLE_SECRET, lifetime_s = 3_600, hea
   const now = Math.floor(Date.now() / 1_000);
   const body = { iat: now, exp: now + lifetime_s, ...claims };
   const signed = `${base64url(JSON.stringify(header))}.${base64url(JSON.stringify(body))}`;
-  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+  const jwt = `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+  hold('a token', jwt);
+  hold('the secret of tokens', secret);
+  return jwt;
 }
 
 /** A port that is free now, for a listener whose port has to be known before it listens. */

@@ -22,10 +22,13 @@ impl Origins {
         Self { allowed: allowed.iter().filter_map(|pattern| OriginPattern::parse(pattern)).collect() }
     }
 
-    /// Whether a request may come from where it says it does; one without an `Origin` is not a browser's.
+    /// Whether a request may come from where it says it does; one without an `Origin` is not a browser's, or it is that
+    /// of a page of ours, or of one that could not read the answer: <https://www.w3.org/TR/fetch-metadata/>.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
         let mut origins = headers.get_all(ORIGIN).iter();
-        let Some(origin) = origins.next() else { return true };
+        let Some(origin) = origins.next() else {
+            return headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
+        };
         let Ok(origin) = origin.to_str() else { return false };
         // No browser sends two, so whoever does means to be taken for what it is not.
         origins.next().is_none()
@@ -80,6 +83,9 @@ mod tests {
         assert!(origins.allow(&headers(&[("origin", "http://localhost:5000"), ("host", "localhost:5000")])));
         assert!(!origins.allow(&headers(&[("origin", "http://evil.test"), ("host", "localhost:5000")])));
         assert!(!origins.allow(&headers(&[("origin", "null")])));
+        for (site, is_allowed) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)] {
+            assert_eq!(origins.allow(&headers(&[("sec-fetch-site", site)])), is_allowed, "{site}");
+        }
         let two = headers(&[("origin", "http://localhost:3000"), ("origin", "http://evil.test")]);
         assert!(!origins.allow(&two) && !Origins::new(&["*".into()]).allow(&two));
         let own = [("origin", "http://a.test"), ("host", "a.test"), ("host", "b.test")];

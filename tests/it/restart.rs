@@ -1,9 +1,11 @@
 //! What a log on the disk keeps: over a restart, and when the process is killed.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use tiercast::config::{self, Config, Durability, LogStore};
 use tiercast::events::Catalogue;
 use tiercast::log::Log;
 
-use crate::kit::{Call, Client, ConnectOptions, TestServer, Transport};
+use crate::kit::{Call, Client, ConnectOptions, Plain, SECRET, TestServer, Transport, token};
 
 fn on_disk(folder: &TempDir) -> impl Fn(&mut Config) {
     let path = folder.path().join("data").to_str().expect("a path of ours").to_owned();
@@ -346,4 +348,45 @@ async fn a_log_that_nobody_reads_any_more_costs_no_client() {
     client.settle().await;
     child.kill().expect("it runs");
     child.wait().expect("it ends");
+}
+
+/// Every file under a folder, and the bits of its mode that are for others.
+fn open_to_others(folder: &Path) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let mode = path.metadata().expect("its mode").permissions().mode() & 0o077;
+        if path.is_dir() {
+            found.extend(open_to_others(&path));
+        }
+        found.push((path.file_name().expect("a name").to_string_lossy().into_owned(), mode));
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_on_the_disk_is_for_its_user_only_even_in_a_folder_that_others_may_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    std::fs::set_permissions(&data, Permissions::from_mode(0o755)).expect("a mode");
+    let mut server = TestServer::start(|config| {
+        on_disk(&folder)(config);
+        (config.doors.gym.enabled, config.doors.gym.organization) = (true, "gym".into());
+        config.auth.jwt.secret = SECRET.to_owned().into();
+    })
+    .await;
+    let client = server.connect("/").await.authenticate("org-1").await;
+    let body =
+        json!({ "event": "kpi:update", "data": {}, "requires_ack": true, "target": { "organization_id": "org-1" } });
+    assert_eq!(server.publish("/broadcast", body).await.0, 200);
+    let token = token(json!({ "sub": "ann" }));
+    let mut desk = Plain::at(server.address, &format!("/ws/checkins?token={token}")).await;
+    desk.send(json!({ "type": "check_in", "payload": { "member_id": "7" } })).await;
+    while !desk.next().await.expect("a frame").to_string().contains("member_checked_in") {}
+    server.stop().await;
+    drop((client, desk));
+    let files = open_to_others(&data);
+    assert!(files.len() >= 5, "{files:?}");
+    assert!(files.iter().all(|(_, mode)| *mode == 0), "{files:?}");
 }
