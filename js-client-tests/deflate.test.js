@@ -124,7 +124,7 @@ function textOf(size) {
 /** A page that the server itself has answered: a made-up one may not open WebSockets to this machine. */
 async function openPageOf(t, server) {
   const page = await openPage(t);
-  await page.goto(`${server.url}/livez`);
+  await page.blank(server.url);
   await page.evaluate(keepInPage);
   return page;
 }

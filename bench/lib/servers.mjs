@@ -77,6 +77,7 @@ write_stall_timeout_ms = 1000
 level = "warn"
 log_connection_events = false
 log_subscription_events = false
+audit = false
 `;
 }
 

@@ -38,6 +38,7 @@ room_max_size = 1000000
 level = \"warn\"
 log_connection_events = false
 log_subscription_events = false
+audit = false
 ";
 
 /// A server that can be stopped and started again.
