@@ -81,7 +81,7 @@ async fn assert_alike(
         let reply = send(call).await;
         answers.push((anonymous(&reply, name), reply));
     }
-    let [(theirs, reply), (nobodys, _)] = <[_; 2]>::try_from(answers).ok().expect("two");
+    let [(theirs, reply), (nobodys, _)] = <[_; 2]>::try_from(answers).expect("two");
     assert_eq!(theirs, nobodys, "{method} {path}");
     reply
 }
