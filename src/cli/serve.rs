@@ -49,13 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     // Before anything is served, so that no signal finds the default handler, which would just end the process.
     let mut signals = Signals::listen()?;
-    let demo = config.doors.demo.enabled;
+    let (demo, scheme) = (config.doors.demo.enabled, if config.server.tls.is_on() { "https" } else { "http" });
     let listener = bind(&config).await?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::start(config, listener).await.context("cannot start")?;
-    tracing::info!(url = %format_args!("http://{address}"), "listening");
+    tracing::info!(url = %format_args!("{scheme}://{address}"), "listening");
     if demo {
-        tracing::info!(url = %format_args!("http://{address}/"), "the demo dashboard is open");
+        tracing::info!(url = %format_args!("{scheme}://{address}/"), "the demo dashboard is open");
     }
 
     signals.next().await;

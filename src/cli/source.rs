@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tiercast::auth::key_faults;
 use tiercast::config::{self, Config, Source};
 use tiercast::register;
+use tiercast::server;
 
 use super::Failure;
 
@@ -37,25 +38,34 @@ impl FileArgs {
     /// Makes a configuration of what was read; the files that it names are beside its own file.
     ///
     /// # Errors
-    /// Everything that is wrong with it, and with the files of members and of keys.
+    /// Everything that is wrong with it, and with the files that it names.
     pub(crate) fn load(&self, source: Source) -> Result<Config, Failure> {
         // Before anything is opened that a server would have to close again.
         let check = |config: &Config| {
             let config = self.placed(config.clone());
             let file = Some(&config.doors.gym.members_file).filter(|file| !file.is_empty());
-            let fault = file.and_then(|file| register::read_members(Path::new(file)).err());
-            let fault = fault.map(|fault| ("doors.gym.members_file", fault.to_string()));
-            let faults = key_faults(&config.auth.jwt).into_iter().map(|fault| (fault.key, fault.why));
-            fault.into_iter().chain(faults).collect()
+            let members = file.and_then(|file| register::read_members(Path::new(file)).err());
+            let members = members.map(|fault| ("doors.gym.members_file", fault.to_string()));
+            let tls = &config.server.tls;
+            let both = tls.is_on() && !tls.key_file.is_empty();
+            let tls = both.then(|| server::check_certificates(tls).err()).flatten();
+            let keys = key_faults(&config.auth.jwt).into_iter().map(|fault| (fault.key, fault.why));
+            members.into_iter().chain(tls.map(|unusable| (unusable.key, unusable.message))).chain(keys).collect()
         };
         config::load_with(source, check).map(|config| self.placed(config)).map_err(Failure::Problems)
     }
 
     /// The same with the paths of its files as they are seen from here.
     fn placed(&self, mut config: Config) -> Config {
-        let jwt = &mut config.auth.jwt;
-        let files =
-            [&mut config.log.path, &mut config.doors.gym.members_file, &mut jwt.public_key_file, &mut jwt.jwks_file];
+        let (jwt, tls) = (&mut config.auth.jwt, &mut config.server.tls);
+        let files = [
+            &mut config.log.path,
+            &mut config.doors.gym.members_file,
+            &mut jwt.public_key_file,
+            &mut jwt.jwks_file,
+            &mut tls.cert_file,
+            &mut tls.key_file,
+        ];
         let folder = self.path().parent().unwrap_or(Path::new(""));
         for file in files.into_iter().filter(|file| !file.is_empty()) {
             *file = folder.join(&*file).to_string_lossy().into_owned();
@@ -67,6 +77,12 @@ impl FileArgs {
     pub(crate) fn path(&self) -> &Path {
         self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
     }
+}
+
+/// TLS with the files where they are.
+fn placed(tls: &Tls, beside: impl Fn(&str) -> PathBuf) -> Tls {
+    let place = |file: &str| if file.is_empty() { String::new() } else { beside(file).to_string_lossy().into_owned() };
+    Tls { cert_file: place(&tls.cert_file), key_file: place(&tls.key_file), ..tls.clone() }
 }
 
 /// The environment, where a text that is not Unicode is told as what it looks like instead of ending the program.

@@ -20,7 +20,8 @@ pub use self::doors::{
     UnknownMembers, WorkMatrixDoor,
 };
 pub use self::limits::Limits;
-pub use self::server::Server;
+pub(super) use self::server::network;
+pub use self::server::{Server, Tls, TlsVersion};
 use crate::events::{Catalogue, Declared, Priority};
 use crate::wire::Forms;
 

@@ -15,7 +15,8 @@ pub use keys::{
     Api, ApiKey, ApierDoor, Auth, AuthMode, Client, ClientAction, ClientEvent, Compression, CustomEvent, DemoDoor,
     DexterDoor, DoorIdentity, Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat,
     Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat, MAX_BATCH_MS,
-    Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, UnknownMembers, WorkMatrixDoor,
+    Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, Tls, TlsVersion,
+    UnknownMembers, WorkMatrixDoor,
 };
 pub use load::{Source, load, load_with};
 pub use origin::{HostPattern, OriginPattern, PortPattern};

@@ -8,6 +8,7 @@ mod doors;
 mod jwt;
 mod paths;
 mod ranges;
+mod server;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(super) use self::ranges::range;
+use self::server::exposure;
 use super::origin::EXPECTED as EXPECTED_ORIGIN;
 use super::{ApiKey, AuthMode, Config, Freshness, OriginPattern};
 use crate::events::Catalogue;
@@ -34,6 +36,7 @@ pub(super) struct Finding {
 pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
+    server::check(config, &mut found);
     paths::check(config, &mut found);
     jwt::check(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);
@@ -69,23 +72,21 @@ fn check_address(config: &Config, found: &mut Findings) {
         found.add("server.host", format!("expected an IP address or a host name, found {host:?}"));
         return;
     }
-    if is_loopback(host) {
-        return;
-    }
+    let Some((key, why)) = exposure(config) else { return };
     if config.auth.mode == AuthMode::Trusted && !config.auth.allow_trusted {
         found.contradiction(
-            &["server.host", "auth.mode", "auth.allow_trusted"],
+            &[key, "auth.mode", "auth.allow_trusted"],
             format!(
-                "others can reach {host:?}, and auth.mode = \"trusted\" believes whatever a client says; \
+                "{why}, and auth.mode = \"trusted\" believes whatever a client says; \
                  if that is meant, set auth.allow_trusted = true"
             ),
         );
     }
     if config.api.keys.is_empty() && !config.api.allow_keyless {
         found.contradiction(
-            &["server.host", "api.keys", "api.allow_keyless"],
+            &[key, "api.keys", "api.allow_keyless"],
             format!(
-                "others can reach {host:?}, and without [[api.keys]] anyone may call the HTTP API; make a key with \
+                "{why}, and without [[api.keys]] anyone may call the HTTP API; make a key with \
                  `tiercast key new --name NAME`, or set api.allow_keyless = true if that is meant"
             ),
         );

@@ -4,7 +4,6 @@
 //! stays away. What was sent before the end arrives before it.
 
 use std::io;
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use bytes::Bytes;
 use super::connection::{Connection, Route};
 use super::frame::{close_code, close_frame, text_frame};
 use super::outbox::{Outbox, State};
+use super::transport::Transport;
 use crate::dialects::Ending;
 use crate::wire::packet;
 
@@ -26,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 impl Connection {
     /// Closes the transport at once; the client comes back by itself.
     pub fn cut(&self) {
-        if self.tcp.get().is_some() {
+        if self.transport.get().is_some() {
             self.lock().close();
             self.plane.forget_blocked(self.key);
             self.progress.notify_waiters();
@@ -174,8 +174,8 @@ impl Connection {
     /// Says that nothing more comes, and reads on until the client has read everything: closing at once would
     /// take back what it has not read yet.
     pub(super) fn linger(self: &Arc<Self>) {
-        let Some(tcp) = self.tcp.get() else { return };
-        socket2::SockRef::from(tcp).shutdown(Shutdown::Write).ok();
+        let Some(transport) = self.transport.get() else { return };
+        transport.finish();
         let connection = self.clone();
         self.plane.tasks.spawn(async move {
             tokio::time::timeout(FAREWELL, connection.discard()).await.ok();
@@ -185,7 +185,7 @@ impl Connection {
 
     /// Reads and forgets until the client closes.
     pub(super) async fn discard(&self) {
-        let Some(tcp) = self.tcp.get() else { return };
+        let Some(tcp) = self.transport.get().map(Transport::tcp) else { return };
         let mut scratch = [0; 4096];
         while tcp.readable().await.is_ok() {
             match tcp.try_read(&mut scratch) {
@@ -199,8 +199,8 @@ impl Connection {
 
     /// Shuts the stream down, which wakes whoever reads or waits to write.
     pub(super) fn shut(&self) {
-        if let Some(tcp) = self.tcp.get() {
-            socket2::SockRef::from(tcp).shutdown(Shutdown::Both).ok();
+        if let Some(transport) = self.transport.get() {
+            transport.shut();
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use socketioxide::socket::Sid;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::frame::{deflated_text_frame, text_frame};
@@ -14,6 +13,7 @@ use super::outbox::Outbox;
 use super::peer::{Peer, Plain};
 use super::plane::Plane;
 use super::probe::Probes;
+use super::transport::Transport;
 use crate::limits::{Bucket, Seat};
 use crate::wire::PublicId;
 use crate::wire::packet::Admission;
@@ -56,7 +56,7 @@ pub struct Connection {
     pub(super) polls_begun: AtomicUsize,
     /// Whether its WebSocket takes compressed messages.
     deflate: AtomicBool,
-    pub(super) tcp: OnceLock<TcpStream>,
+    pub(super) transport: OnceLock<Transport>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
     /// The socket of a CONNECT has been let in or refused, or the client has taken something.
@@ -86,8 +86,8 @@ impl Handle {
 
 impl Connection {
     /// A session that begins as a WebSocket on this stream.
-    pub fn over_websocket(plane: &Arc<Plane>, peer: Peer, seat: Seat, tcp: TcpStream) -> Arc<Self> {
-        Arc::new(Self::new(plane, peer, seat, Some(tcp)))
+    pub fn over_websocket(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Transport) -> Arc<Self> {
+        Arc::new(Self::new(plane, peer, seat, Some(transport)))
     }
 
     /// A session that begins on polling.
@@ -95,14 +95,14 @@ impl Connection {
         Arc::new(Self::new(plane, peer, seat, None))
     }
 
-    fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, tcp: Option<TcpStream>) -> Self {
+    fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Option<Transport>) -> Self {
         Self {
             key: plane.next_key(),
             peer,
             seat,
             plane: plane.clone(),
-            route: AtomicU8::new(if tcp.is_some() { Route::Direct } else { Route::Polling } as u8),
-            probes: tcp.is_none().then(Arc::default),
+            route: AtomicU8::new(if transport.is_some() { Route::Direct } else { Route::Polling } as u8),
+            probes: transport.is_none().then(Arc::default),
             dismissed: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             retiring: AtomicBool::new(false),
@@ -111,7 +111,7 @@ impl Connection {
             polls: AtomicUsize::new(0),
             polls_begun: AtomicUsize::new(0),
             deflate: AtomicBool::new(false),
-            tcp: tcp.map_or_else(OnceLock::new, OnceLock::from),
+            transport: transport.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),
             progress: Notify::new(),
@@ -322,10 +322,6 @@ impl Connection {
             .iter()
             .find(|member| &*member.namespace == namespace)
             .map(|member| member.admission.id.clone())
-    }
-
-    pub(super) fn tcp(&self) -> Option<&TcpStream> {
-        self.tcp.get()
     }
 
     pub(super) fn plane(&self) -> &Plane {

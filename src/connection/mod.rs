@@ -1,6 +1,6 @@
 //! Connections: one Engine.IO session each, and the bytes of its WebSocket.
 //!
-//! A WebSocket's TCP stream is ours. socketioxide gets an [`EngineStream`] over
+//! A WebSocket's TCP stream is ours, and so is the TLS on it. socketioxide gets an [`EngineStream`] over
 //! it, which never blocks: what goes out, its frames and our own, waits in the
 //! outbox and is written by a flusher. What comes in is checked frame by frame
 //! before socketioxide sees it. Nothing here knows sessions or rooms.
@@ -23,6 +23,8 @@ mod posted;
 mod probe;
 mod reader;
 mod stream;
+mod tls;
+mod transport;
 mod writer;
 
 pub use connection::{Connection, Handle};
@@ -38,3 +40,4 @@ pub use posted::Posted;
 pub use probe::Prober;
 pub use reader::FrameReader;
 pub use stream::EngineStream;
+pub use transport::Transport;

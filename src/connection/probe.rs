@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use bytes::{Buf, Bytes};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::connection::{Connection, Route};
 use super::frame::{frame, opcode};
 use super::plane::Plane;
 use super::reader::FrameReader;
+use super::transport::{Inflow, Transport};
 
 /// The client asks whether its packets arrive.
 pub(super) const PING: &[u8] = b"2probe";
@@ -82,17 +83,17 @@ pub struct Prober {
 impl Prober {
     /// Answers the probe of a client, and returns when the client goes over; `read` is what came in behind the
     /// handshake. None if the probe fails or the session ends, which it does as if there were no probe.
-    pub async fn probe(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<(Arc<Connection>, Probed)> {
+    pub async fn probe(&self, transport: &Transport, read: &[u8], deflate: bool) -> Option<(Arc<Connection>, Probed)> {
         let _open = Count::of(&self.probes.open, MOST)?;
         let probed = tokio::select! {
-            probed = tokio::time::timeout(PATIENCE, self.converse(tcp, read, deflate)) => probed.ok()??,
+            probed = tokio::time::timeout(PATIENCE, self.converse(transport, read, deflate)) => probed.ok()??,
             () = self.probes.ended.cancelled() => return None,
             () = self.plane.stopping.cancelled() => return None,
         };
         Some((self.connection.upgrade()?, probed))
     }
 
-    async fn converse(&self, tcp: &TcpStream, read: &[u8], deflate: bool) -> Option<Probed> {
+    async fn converse(&self, transport: &Transport, read: &[u8], deflate: bool) -> Option<Probed> {
         let probes = &self.probes;
         let mut reader = FrameReader::new(self.plane.settings.max_frame_bytes, deflate);
         let mut behind = Vec::new();
@@ -113,10 +114,10 @@ impl Prober {
                 })
                 .ok()?;
             for pong in pongs {
-                write(tcp, &pong).await.ok()?;
+                write(transport, pong).await.ok()?;
             }
             if step != Step::Begun && step != Step::Failed && answered.is_none() {
-                write(tcp, &frame(opcode::TEXT, PONG)).await.ok()?;
+                write(transport, frame(opcode::TEXT, PONG)).await.ok()?;
                 answered = Count::of(&probes.answered, MOST);
                 probes.nudged.store(false, Ordering::SeqCst);
                 probes.answer.notify_waiters();
@@ -124,7 +125,7 @@ impl Prober {
             match step {
                 Step::Done => return Some(Probed { reader, behind }),
                 Step::Failed => return None,
-                _ => bytes = self::read(tcp).await.ok().filter(|read| !read.is_empty())?,
+                _ => bytes = self::read(transport).await.ok().filter(|read| !read.is_empty())?,
             }
         }
     }
@@ -155,10 +156,10 @@ impl Connection {
 
     /// The polling session goes on over this stream: what is sent from here on waits in the outbox until
     /// socketioxide's queue is empty. False if the session has ended, or has gone over to another stream.
-    pub fn switch(self: &Arc<Self>, tcp: TcpStream, deflate: bool) -> bool {
+    pub fn switch(self: &Arc<Self>, transport: Transport, deflate: bool) -> bool {
         let mut outbox = self.lock();
         let ends = self.retiring.load(Ordering::SeqCst) || self.is_severed() || self.is_dismissed();
-        if ends || self.route() != Route::Polling || self.tcp.set(tcp).is_err() {
+        if ends || self.route() != Route::Polling || self.transport.set(transport).is_err() {
             return false;
         }
         if deflate {
@@ -219,11 +220,11 @@ impl<'a> Count<'a> {
     }
 }
 
-async fn write(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write(transport: &Transport, mut bytes: Bytes) -> io::Result<()> {
     while !bytes.is_empty() {
-        tcp.writable().await?;
-        match tcp.try_write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
+        transport.tcp().writable().await?;
+        match transport.try_write(std::slice::from_ref(&bytes)) {
+            Ok(count) => bytes.advance(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -231,15 +232,14 @@ async fn write(tcp: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-async fn read(tcp: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 4096];
+/// What comes next; nothing if that is the end.
+async fn read(transport: &Transport) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
     loop {
-        tcp.readable().await?;
-        match tcp.try_read(&mut bytes) {
-            Ok(count) => {
-                bytes.truncate(count);
-                return Ok(bytes);
-            }
+        transport.tcp().readable().await?;
+        match transport.try_read(|bytes| read = bytes.to_vec()) {
+            Ok(Inflow::Open) if read.is_empty() => {}
+            Ok(_) => return Ok(read),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

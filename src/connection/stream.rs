@@ -1,18 +1,15 @@
-//! The stream that socketioxide gets in place of the TCP stream.
+//! The stream that socketioxide gets in place of the client's.
 //!
 //! Writing never blocks, so that its writer task always ends; what it writes
 //! are whole frames, which go to the connection's outbox.
 
-use std::cell::RefCell;
-use std::io::{self, Read};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 use super::frame::{Head, close_code, frame, opcode, text_frame};
@@ -20,13 +17,7 @@ use super::inbound::Inbound;
 use super::peer::EngineIo;
 use super::probe::{self, Probed};
 use super::reader::FrameReader;
-
-const SCRATCH: usize = 16 * 1024;
-
-thread_local! {
-    /// One read buffer a thread, since a connection needs it only while it reads.
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
+use super::transport::Inflow;
 
 /// A handle to a connection that reads and writes like a stream after its WebSocket handshake.
 #[derive(Debug)]
@@ -75,7 +66,7 @@ impl Drop for EngineStream {
 impl AsyncRead for EngineStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { connection, inbound } = &mut *self;
-        let tcp = connection.tcp().expect("a stream is made over a WebSocket");
+        let transport = connection.transport.get().expect("a stream is made over a WebSocket");
         if inbound.answers_ping {
             inbound.waiting = Some(cx.waker().clone());
         }
@@ -105,38 +96,19 @@ impl AsyncRead for EngineStream {
                 inbound.ended = true;
                 continue;
             }
-            if tcp.poll_read_ready(cx)?.is_pending() {
+            if transport.tcp().poll_read_ready(cx)?.is_pending() {
                 if connection.park(cx.waker(), false) {
                     return Poll::Pending;
                 }
                 continue;
             }
-            let read: io::Result<usize> = BUFFER.with_borrow_mut(|buffer| {
-                let count = read_ready(tcp, buffer)?;
-                inbound.feed(&mut buffer[..count], connection);
-                Ok(count)
-            });
-            match read {
-                Ok(0) => inbound.ended = true,
-                Ok(_) => {}
+            match transport.try_read(|bytes| inbound.feed(bytes, connection)) {
+                Ok(Inflow::Open) => {}
+                Ok(Inflow::Ended) => inbound.ended = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-    }
-}
-
-/// Reads what is there. A short read has emptied the socket, so readiness is cleared with it: the next look
-/// would only cost a system call. Both happen in one step, or what arrives in between would not wake us.
-fn read_ready(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    let result = tcp.try_io(Interest::READABLE, || {
-        count = (&*SockRef::from(tcp)).read(buffer)?;
-        if count > 0 && count < buffer.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    match result {
-        Err(error) if count == 0 => Err(error),
-        _ => Ok(count),
     }
 }
 

@@ -4,20 +4,19 @@
 //! connection that would block is woken by the kernel.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::flusher::Handover;
 use super::frame::{frame, opcode, text_frame};
 use super::lanes::{Lost, Outgoing};
-use super::outbox::{BATCH, Outbox, State};
+use super::outbox::{Outbox, State};
+use super::transport::Transport;
 
 /// Batches one connection may write before others get their turn.
 const BATCHES_PER_TURN: usize = 8;
@@ -102,7 +101,7 @@ impl Connection {
         let mine = {
             let mut outbox = self.lock();
             outbox.corked = false;
-            let waits = outbox.waiting() > 0 && outbox.state != State::Closed && self.tcp.get().is_some();
+            let waits = outbox.waiting() > 0 && outbox.state != State::Closed && self.transport.get().is_some();
             waits && !std::mem::replace(&mut outbox.scheduled, true)
         };
         if mine {
@@ -119,24 +118,16 @@ impl Connection {
     }
 
     fn flush_with(self: &Arc<Self>, batch: &mut Vec<Bytes>) {
-        let Some(tcp) = self.tcp.get() else { return };
+        let Some(transport) = self.transport.get() else { return };
         let mut written = 0;
         for _ in 0..BATCHES_PER_TURN {
             if !self.next(batch, written) {
                 return;
             }
-            let result = match &batch[..] {
-                [frame] => tcp.try_write(frame),
-                frames => {
-                    let slices: SmallVec<[IoSlice<'_>; BATCH]> =
-                        frames.iter().map(|frame| IoSlice::new(frame)).collect();
-                    tcp.try_write_vectored(&slices)
-                }
-            };
-            match result {
+            match transport.try_write(batch) {
                 Ok(count) => written = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.blocked(tcp, batch) {
+                    if self.blocked(transport, batch) {
                         return;
                     }
                     written = 0;
@@ -183,7 +174,7 @@ impl Connection {
     }
 
     /// Puts the batch back and asks to be woken; false if the kernel can take more after all.
-    fn blocked(self: &Arc<Self>, tcp: &TcpStream, batch: &mut Vec<Bytes>) -> bool {
+    fn blocked(self: &Arc<Self>, transport: &Transport, batch: &mut Vec<Bytes>) -> bool {
         {
             let mut outbox = self.lock();
             if outbox.state == State::Closed {
@@ -195,7 +186,7 @@ impl Connection {
         }
         self.plane.note_blocked(self);
         let waker = Waker::from(self.clone());
-        match tcp.poll_write_ready(&mut Context::from_waker(&waker)) {
+        match transport.tcp().poll_write_ready(&mut Context::from_waker(&waker)) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => false,
             Poll::Ready(Err(_)) => {

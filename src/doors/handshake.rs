@@ -96,8 +96,8 @@ impl Doors {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
         if gate.believes && !self.config.auth.allow_trusted {
-            let origin_allowed = gate.origins.allow(headers);
-            let request = Request { bound: gate.bound, peer: peer.0, headers, origin_allowed };
+            let origin_allowed = gate.origins.allow(headers, peer.1.scheme);
+            let request = Request { bound: gate.bound, peer: peer.1.address, headers, origin_allowed };
             if let Some(reason) = auth::unmet(request) {
                 let message = format!(
                     "a client is taken at its word here, which serves only this machine, and {reason}; have clients \

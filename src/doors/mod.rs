@@ -21,4 +21,4 @@ pub use demo::run as run_demo;
 pub use plain::{PlainDoor, plain_doors};
 pub use router::{plain_router, router};
 pub use socketio::Engine;
-pub use state::{Doors, Peer};
+pub use state::{Doors, Hop, Peer, Scheme};

@@ -144,15 +144,20 @@ pub(super) async fn handle(
 ) -> Response {
     let headers = request.headers().clone();
     let mut response = route(&doors, peer, request).await;
-    doors.origins.put_headers(&headers, response.headers_mut());
+    doors.origins.put_headers(&headers, peer.1.scheme, response.headers_mut());
     response
 }
 
 /// `GET {path}/{file}`: the official browser client.
-pub(super) async fn bundle(State(doors): State<Arc<Doors>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn bundle(
+    State(doors): State<Arc<Doors>>,
+    Extension(peer): Extension<Peer>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let mut response = client_bundle::serve(&file, &headers)
         .unwrap_or_else(|| (StatusCode::NOT_FOUND, "there is nothing here\n").into_response());
-    doors.origins.put_headers(&headers, response.headers_mut());
+    doors.origins.put_headers(&headers, peer.1.scheme, response.headers_mut());
     response
 }
 
@@ -163,7 +168,7 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         return response;
     }
     // Without CORS headers a page could not read an answer, but it would have made the request.
-    if !doors.origins.allow(request.headers()) {
+    if !doors.origins.allow(request.headers(), peer.1.scheme) {
         return refusal(4);
     }
     let text = request.uri().query().unwrap_or_default().to_owned();

@@ -22,9 +22,28 @@ use crate::limits::{OrganizationSeats, Pace, Seats};
 use crate::session::Sessions;
 use crate::stats::Counters;
 
-/// Address of the other end of a connection, put into each of its requests.
+/// Who a request is from, put into each of them: the address of the client, as far as trusted proxies tell it, and
+/// who has brought the request.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer(pub SocketAddr, pub Hop);
+
+/// The last hop of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop {
+    /// Address of the other end of the TCP connection.
+    pub address: SocketAddr,
+    /// What the client speaks: here or, if that can be trusted, with a proxy.
+    pub scheme: Scheme,
+}
+
+/// The scheme of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
 
 /// Everything a door may use.
 #[derive(Debug)]

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{Gate, Query, peer_of};
 use super::origin::Origins;
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
-use crate::connection::{self, Connection, EngineIo, EngineStream, Prober, negotiate};
+use crate::connection::{self, Connection, EngineIo, EngineStream, Prober, Transport, negotiate};
 use crate::limits::Seat;
 
 /// What the stream becomes once the handshake is done.
@@ -53,7 +56,7 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
 
 /// Answers 101 and hands the stream to Engine.IO, or refuses.
 pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut request: Request<Body>) -> Response {
-    let key = match check(&request, &doors.origins) {
+    let key = match check(&request, peer, &doors.origins) {
         Ok(key) => key,
         Err(response) => return *response,
     };
@@ -79,7 +82,7 @@ pub(super) fn open_plain(
     way: PlainWay,
     mut request: Request<Body>,
 ) -> Response {
-    let key = match check(&request, &way.gate.origins) {
+    let key = match check(&request, peer, &way.gate.origins) {
         Ok(key) => key,
         Err(response) => return *response,
     };
@@ -91,20 +94,30 @@ pub(super) fn open_plain(
 }
 
 /// The key of a handshake that is in order.
-fn check(request: &Request<Body>, origins: &Origins) -> Result<HeaderValue, Box<Response>> {
+fn check(request: &Request<Body>, peer: Peer, origins: &Origins) -> Result<HeaderValue, Box<Response>> {
     let headers = request.headers();
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|_| request.method() == Method::GET) else {
+    // RFC 6455, section 4.2.1. What would follow as a body could be taken for frames, or the other way round.
+    let in_order =
+        request.method() == Method::GET && request.version() >= Version::HTTP_11 && request.body().is_end_stream();
+    let Some(key) = key(headers).filter(|_| in_order) else {
         return Err(Box::new(refusal(3)));
     };
     if version != Some(b"13") {
         return Err(Box::new((StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response()));
     }
     // Browsers do not guard WebSockets by CORS: a page of any origin could open one.
-    if !origins.allow(headers) {
+    if !origins.allow(headers, peer.1.scheme) {
         return Err(Box::new(refusal(4)));
     }
     Ok(key.clone())
+}
+
+/// The one key of a handshake: 16 bytes in base64.
+fn key(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let key = keys.next().filter(|_| keys.next().is_none())?;
+    STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16).then_some(key)
 }
 
 fn accept(doors: &Arc<Doors>, key: &HeaderValue, purpose: Purpose, request: &mut Request<Body>) -> Response {
@@ -128,17 +141,17 @@ fn accept(doors: &Arc<Doors>, key: &HeaderValue, purpose: Purpose, request: &mut
 
 /// Waits for the bare stream; the request and its buffers are gone by then.
 async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, deflate: bool) {
-    let Ok(Some((tcp, read))) = upgrade.await.map(bare_stream) else { return };
+    let Ok(Some((transport, read))) = upgrade.await.map(bare_stream) else { return };
     let (seat, peer, way) = match purpose {
         Purpose::New(seat, peer) => (seat, peer, None),
         Purpose::Plain(seat, peer, way) => (seat, peer, Some(way)),
-        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, tcp, &read, deflate, &sid).await,
+        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, transport, &read, deflate, &sid).await,
     };
     let address = match peer.protocol {
         EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),
         EngineIo::V4 => Uri::from_static("/ws/?EIO=4&transport=websocket"),
     };
-    let connection = Connection::over_websocket(&doors.plane, peer, seat, tcp);
+    let connection = Connection::over_websocket(&doors.plane, peer, seat, transport);
     if deflate {
         connection.set_deflate();
     }
@@ -157,9 +170,9 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, defl
 }
 
 /// Takes a session over from polling, once its client says that it goes over.
-async fn go_over(doors: &Doors, prober: Prober, tcp: TcpStream, read: &[u8], deflate: bool, sid: &str) {
-    let Some((connection, probed)) = prober.probe(&tcp, read, deflate).await else { return };
-    if !connection.switch(tcp, deflate) {
+async fn go_over(doors: &Doors, prober: Prober, transport: Transport, read: &[u8], deflate: bool, sid: &str) {
+    let Some((connection, probed)) = prober.probe(&transport, read, deflate).await else { return };
+    if !connection.switch(transport, deflate) {
         return;
     }
     let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
@@ -168,7 +181,14 @@ async fn go_over(doors: &Doors, prober: Prober, tcp: TcpStream, read: &[u8], def
     doors.engine.serve_stream(stream, &connection, address);
 }
 
-fn bare_stream(upgraded: Upgraded) -> Option<(TcpStream, bytes::Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+/// The stream that a request came by, and what was read of it behind the request.
+fn bare_stream(upgraded: Upgraded) -> Option<(Transport, Vec<u8>)> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Some((Transport::Plain(parts.io.into_inner()), parts.read_buf.into())),
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    let (tcp, session) = parts.io.into_inner().into_inner();
+    let (transport, behind) = Transport::secured(tcp, session).ok()?;
+    Some((transport, [&parts.read_buf[..], &behind].concat()))
 }

@@ -12,7 +12,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept;
+use super::accept::{self, Service};
+use super::certificates::Certificates;
+use super::proxies::Proxies;
+use super::reception::Reception;
 use crate::auth::{Authenticator, Revocations, Tokens};
 use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
@@ -60,7 +63,7 @@ impl Server {
     /// Starts everything and serves on the listener.
     ///
     /// # Errors
-    /// If the listener has no address.
+    /// If the listener has no address, or a file that the config names cannot be used.
     pub async fn start(config: Config, listener: TcpListener) -> io::Result<Self> {
         let mount = |sessions: &Arc<Sessions>, io: &SocketIo<RoomAdapter>, _: &Arc<Directory>| -> Arc<dyn Intake> {
             sessions.mount(io);
@@ -72,7 +75,7 @@ impl Server {
     /// Starts everything, with the namespaces that `mount` puts behind our doors in place of the sessions'.
     ///
     /// # Errors
-    /// If the listener has no address, or the log cannot be opened.
+    /// If the listener has no address, the log cannot be opened, or a file that the config names cannot be used.
     pub async fn start_with(
         config: Config,
         listener: TcpListener,
@@ -81,6 +84,7 @@ impl Server {
         let bound = listener.local_addr()?;
         // Connections inherit it.
         SockRef::from(&listener).set_send_buffer_size(config.outbox.socket_buffer_bytes)?;
+        let certificates = config.server.tls.is_on().then(|| Certificates::open(&config.server.tls)).transpose()?;
         let config = Arc::new(config);
         let tasks = TaskTracker::new();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
@@ -143,14 +147,24 @@ impl Server {
         if config.doors.demo.enabled {
             tasks.spawn(doors::run_demo(hub, config.doors.demo.clone(), closing.clone()));
         }
+        let tls = certificates.as_ref().map(Certificates::server_config).transpose().map_err(io::Error::other)?;
+        if let Some(certificates) = certificates {
+            tasks.spawn(certificates.watch(stopping.clone()));
+        }
+        let header_timeout = Duration::from_millis(config.server.header_timeout_ms);
+        let reception = Arc::new(Reception { header_timeout, proxies: Proxies::new(&config.server), tls });
+        let serve = |listener, router| {
+            let (reception, tasks, closing) = (reception.clone(), tasks.clone(), closing.clone());
+            tasks.clone().spawn(accept::run(listener, Service { router, reception, tasks, closing }))
+        };
         let mut plain_addresses = Vec::new();
         for (number, listener) in own_listeners {
             let bound = listener.local_addr()?;
             plain_addresses.push(bound);
             let router = doors::plain_router(&doors, number, bound);
-            tasks.spawn(accept::run(listener, router, config.clone(), tasks.clone(), closing.clone()));
+            serve(listener, router);
         }
-        tasks.spawn(accept::run(listener, doors::router(&doors), config, tasks.clone(), closing.clone()));
+        serve(listener, doors::router(&doors));
         Ok(Self { doors, register, tasks, closing, stopping, plain_addresses })
     }
 

@@ -47,6 +47,7 @@ mod since;
 mod stall;
 mod subscribe;
 mod tenants;
+mod tls;
 mod tokens;
 mod unkept;
 mod upgrade;

@@ -1,5 +1,8 @@
 //! Keys of `[server]`.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// `[server]`: where to listen and how to stop.
@@ -19,8 +22,16 @@ pub struct Server {
     pub cors_origins: Vec<String>,
     /// How long a stopping server waits for what is under way. Defaults to 5,000.
     pub shutdown_grace_ms: u64,
-    /// How long a client may take to send the head of a request. Defaults to 10,000.
+    /// How long a client may take to send the head of a request, and before that for what the proxy protocol and TLS
+    /// need. Defaults to 10,000.
     pub header_timeout_ms: u64,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies whose word on the client's address, scheme and host counts.
+    /// Defaults to none.
+    pub trusted_proxies: Vec<String>,
+    /// Whether each connection of a trusted proxy begins with the PROXY protocol, version 1 or 2. Defaults to false.
+    pub proxy_protocol: bool,
+    /// `[server.tls]`: HTTPS.
+    pub tls: Tls,
 }
 
 impl Default for Server {
@@ -33,6 +44,66 @@ impl Default for Server {
             cors_origins: vec!["http://localhost:3000".into(), "http://localhost:5173".into()],
             shutdown_grace_ms: 5_000,
             header_timeout_ms: 10_000,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            tls: Tls::default(),
         }
     }
+}
+
+impl Server {
+    /// The networks of trusted proxies, as far as they can be read.
+    pub fn trusted_networks(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| network(text)).collect()
+    }
+}
+
+/// A network, or a single address; an IPv4 one that is written as IPv6 is what it stands for.
+pub(in crate::config) fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+    text.parse().ok().or_else(address)
+}
+
+/// `[server.tls]`: HTTPS and wss on every listener.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file of the certificate and those between it and a root that clients know; without one, as by default,
+    /// there is no TLS.
+    pub cert_file: String,
+    /// PEM file of the certificate's private key.
+    pub key_file: String,
+    /// The oldest version that is spoken. Defaults to `1.2`.
+    pub min_version: TlsVersion,
+    /// How often the files are looked at for a new pair. Defaults to 10,000.
+    pub reload_interval_ms: u64,
+}
+
+impl Tls {
+    /// Whether it is spoken at all.
+    pub fn is_on(&self) -> bool {
+        !self.cert_file.is_empty()
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert_file: String::new(),
+            key_file: String::new(),
+            min_version: TlsVersion::V1_2,
+            reload_interval_ms: 10_000,
+        }
+    }
+}
+
+/// Versions of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V1_3,
 }

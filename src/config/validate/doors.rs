@@ -1,6 +1,6 @@
 //! The plain doors: whose they are, who may come in, and what their frames are like.
 
-use super::{Findings, check_origins, is_channel, is_host, is_loopback};
+use super::{Findings, check_origins, exposure, is_channel, is_host, is_loopback};
 use crate::config::{Config, DoorIdentity, GenericDoor, MAX_BATCH_MS};
 use crate::rooms::Id;
 
@@ -116,13 +116,13 @@ fn check_identity(config: &Config, door: &Door<'_>, found: &mut Findings) {
                 "clients of this door are anonymous, and could do nothing without anonymous_channels".to_owned(),
             );
         }
-        DoorIdentity::Declared if !config.auth.allow_trusted && !is_loopback(&config.server.host) => {
+        DoorIdentity::Declared if !config.auth.allow_trusted => {
+            let Some((by, why)) = exposure(config) else { return };
             found.contradiction(
-                &[&key("identity"), "server.host", "auth.allow_trusted"],
+                &[&key("identity"), by, "auth.allow_trusted"],
                 format!(
-                    "others can reach {:?}, and a client of this door is taken at its word; if that is meant, set \
-                     auth.allow_trusted = true",
-                    config.server.host
+                    "{why}, and a client of this door is taken at its word; if that is meant, set \
+                     auth.allow_trusted = true"
                 ),
             );
         }

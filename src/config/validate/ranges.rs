@@ -46,6 +46,7 @@ const RANGES: &[Range] = &[
     between(0, U16, "server.port", |c| c.server.port.into()),
     between(0, HOUR_MS, "server.shutdown_grace_ms", |c| c.server.shutdown_grace_ms),
     between(1, HOUR_MS, "server.header_timeout_ms", |c| c.server.header_timeout_ms),
+    between(100, DAY_MS, "server.tls.reload_interval_ms", |c| c.server.tls.reload_interval_ms),
     between(1, DAY_MS, "heartbeat.ping_interval_ms", |c| c.heartbeat.ping_interval_ms),
     between(1, DAY_MS, "heartbeat.ping_timeout_ms", |c| c.heartbeat.ping_timeout_ms),
     between(0, U32, "client.reconnection_attempts", |c| c.client.reconnection_attempts.into()),

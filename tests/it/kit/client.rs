@@ -23,6 +23,8 @@ pub struct ConnectOptions {
     /// The forms of an event it asks for, in the query.
     pub forms: Option<Forms>,
     pub protocol: Protocol,
+    /// Whether it speaks TLS.
+    pub secure: bool,
     /// Bytes that the kernel keeps for a reader; few make a slow reader felt early.
     pub receive_buffer: Option<u32>,
 }
@@ -38,6 +40,7 @@ impl Default for ConnectOptions {
             transport: Transport::WebSocket,
             forms: None,
             protocol: Protocol::V4,
+            secure: false,
             receive_buffer: None,
         }
     }
@@ -156,7 +159,8 @@ impl Client {
 
     /// Opens the connection without entering a namespace.
     pub async fn open(address: SocketAddr, options: &ConnectOptions) -> Result<Self, Refused> {
-        let mut url = reqwest::Url::parse(&format!("http://{address}{}", options.path)).expect("a URL");
+        let scheme = if options.secure { "https" } else { "http" };
+        let mut url = reqwest::Url::parse(&format!("{scheme}://{address}{}", options.path)).expect("a URL");
         let forms = options.forms.map(|forms| match forms {
             Forms::Named => "named",
             Forms::Envelope => "envelope",

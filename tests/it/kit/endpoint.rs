@@ -6,10 +6,10 @@ use tokio_tungstenite::{
     tungstenite::{self, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-use super::{Call, Refused, Reply, clients};
+use super::{Call, Refused, Reply, Stream, clients, secure, trusting};
 
-/// A TCP connection after its WebSocket handshake.
-pub type WebSocket = WebSocketStream<tokio::net::TcpStream>;
+/// A stream after its WebSocket handshake.
+pub type WebSocket = WebSocketStream<Box<dyn Stream>>;
 
 /// The version of Engine.IO that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Endpoint {
             request.headers_mut().insert(name, value.parse().expect("a header value"));
         }
         let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap()).parse().expect("an address");
-        let receive_buffer = self.receive_buffer;
+        let (receive_buffer, is_secure) = (self.receive_buffer, url.scheme() == "https");
         let mut config = WebSocketConfig::default();
         if let Some(size) = receive_buffer {
             // What is read ahead would be room in which nothing waits.
@@ -82,7 +82,10 @@ impl Endpoint {
                 // Before connecting: the window is agreed in the handshake.
                 socket.set_recv_buffer_size(size)?;
             }
-            client_async_with_config(request, socket.connect(address).await?, Some(config)).await
+            let tcp = socket.connect(address).await?;
+            let stream: Box<dyn Stream> =
+                if is_secure { Box::new(secure(tcp, trusting(rustls::ALL_VERSIONS)).await?) } else { Box::new(tcp) };
+            client_async_with_config(request, stream, Some(config)).await
         });
         match tokio::time::timeout(super::DEADLINE, opening).await.expect("an answer to the upgrade").unwrap() {
             Ok((socket, _)) => Ok(socket),

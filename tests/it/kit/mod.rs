@@ -5,6 +5,7 @@
 //! the server's runtime can be asked whether a task was left behind.
 
 mod call;
+mod certificate;
 mod client;
 mod endpoint;
 mod key_server;
@@ -16,12 +17,14 @@ pub mod secrets;
 mod server;
 mod shape;
 mod signer;
+mod stream;
 mod token;
 mod wire;
 
 use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 pub use call::{Call, Reply};
+pub use certificate::{CA, Certified, trusting};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
 pub use endpoint::{Endpoint, Protocol};
 pub use key_server::{Answer, KeyServer};
@@ -31,6 +34,7 @@ pub use probe::Probe;
 pub use server::{TestServer, key};
 pub use shape::assert_shape;
 pub use signer::{RSA_PUBLIC_KEY, Signer};
+pub use stream::{Stream, secure};
 pub use token::{SECRET, seconds_from_now, token};
 pub use wire::Wire;
 

@@ -24,6 +24,8 @@ pub struct TestServer {
     pub address: SocketAddr,
     runtime: Option<Runtime>,
     server: Option<Server>,
+    /// Whether it speaks TLS.
+    secure: bool,
     /// Sent with every call of the HTTP API.
     key: Option<String>,
 }
@@ -60,13 +62,14 @@ impl TestServer {
             .enable_all()
             .build()
             .expect("a runtime for the server");
+        let secure = config.server.tls.is_on();
         let starting = runtime.spawn(async move {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
             Server::start(config, listener).await.expect("the server starts")
         });
         let server = starting.await.expect("the server starts");
         let address = server.address();
-        Self { address, runtime: Some(runtime), server: Some(server), key: None }
+        Self { address, runtime: Some(runtime), server: Some(server), secure, key: None }
     }
 
     /// Calls the API with this key from now on.
@@ -90,6 +93,7 @@ impl TestServer {
 
     /// Connects, or tells why not.
     pub async fn try_connect(&self, options: ConnectOptions) -> Result<Client, Refused> {
+        let options = ConnectOptions { secure: self.secure, ..options };
         tokio::time::timeout(DEADLINE, Client::connect(self.address, options)).await.expect("an answer to CONNECT")
     }
 
@@ -144,7 +148,7 @@ impl TestServer {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", if self.secure { "https" } else { "http" }, self.address)
     }
 
     /// Publishes something that reaches this socket whatever it subscribes to, and returns what marks it.
