@@ -54,6 +54,15 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
 }
 
+/// The answer to a request that asked for a WebSocket: if it gets none, nothing more is read from its connection, since
+/// a proxy may believe that a WebSocket is open and pass on what it would not pass on as a request.
+pub(super) fn settle(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Answers 101 and hands the stream to Engine.IO, or refuses.
 pub(super) fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut request: Request<Body>) -> Response {
     let key = match check(&request, peer, &doors.origins) {

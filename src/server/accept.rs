@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::header::HOST;
-use http::{HeaderValue, Request};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HOST};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -86,6 +87,7 @@ async fn serve(
     let header_timeout = reception.header_timeout;
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
+        let hosts = request.headers().get_all(HOST).iter().count();
         // A request that names a host in its target means that one: RFC 9112, section 3.2.2.
         let target = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         if let Some(target) = target {
@@ -93,7 +95,13 @@ async fn serve(
         }
         let peer = reception.proxies.peer(hop, client, scheme, request.headers_mut());
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        let answer = (hosts <= 1).then(|| router.clone().oneshot(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(two_hosts()),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -113,4 +121,9 @@ async fn serve(
         }
     };
     outcome.map_err(io::Error::other)
+}
+
+/// Nobody can say which host such a request is for, and a proxy may have taken the other: RFC 9112, section 3.2.
+fn two_hosts() -> Response {
+    (StatusCode::BAD_REQUEST, [(CONNECTION, "close")], "a request has one Host\n").into_response()
 }

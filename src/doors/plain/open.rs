@@ -40,13 +40,14 @@ pub(in crate::doors) async fn first(State(doors): State<Arc<Doors>>, request: Re
         Some(entrance) => Some((entrance.door, Place::default())),
         None => find(&doors, request.uri().path(), request.uri().query().unwrap_or_default()),
     };
-    match found {
+    let response = match found {
         Some((number, place)) => {
             let bound = entrance.map_or(doors.bound, |entrance| entrance.bound);
             open(&doors, number, place, bound, request).await
         }
         None => next.run(request).await,
-    }
+    };
+    upgrade::settle(response)
 }
 
 /// What a listener of a door's own answers to everything else.
