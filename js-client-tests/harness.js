@@ -5,9 +5,10 @@
 // of its own, so the tests may run twice at once.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
+import https from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -48,6 +49,17 @@ export async function startServer(t, { config = {}, example, environment = {}, a
   return server;
 }
 
+/** A certificate for 127.0.0.1 that nobody else has signed, as `[server.tls]` names it, and itself as `ca`. */
+export async function selfSigned(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-tls-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const [key_file, cert_file] = ['key.pem', 'cert.pem'].map((name) => path.join(folder, name));
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key_file];
+  const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
+  execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...name, '-out', cert_file], { stdio: 'ignore' });
+  return { tls: { cert_file, key_file }, ca: await readFile(cert_file) };
+}
+
 class TestServer {
   #child;
   #folder;
@@ -81,7 +93,7 @@ class TestServer {
 
   /** Waits for the line that tells the address. */
   async listening() {
-    const address = () => /http:\/\/127\.0\.0\.1:(\d+)/.exec(withoutColors(this.#output));
+    const address = () => /(https?):\/\/127\.0\.0\.1:(\d+)/.exec(withoutColors(this.#output));
     const told = new Promise((resolve) => {
       const look = () => address() && resolve();
       this.#child.stdout.on('data', look);
@@ -91,8 +103,9 @@ class TestServer {
       throw new Error(`the server ended before it listened (${error ?? signal ?? code}):\n${this.#output}`);
     });
     await within(Promise.race([told, ended]), () => `the server to listen; it wrote:\n${this.#output}`);
-    this.port = Number(address()[1]);
-    this.url = `http://127.0.0.1:${this.port}`;
+    const [, scheme, port] = address();
+    this.port = Number(port);
+    this.url = `${scheme}://127.0.0.1:${port}`;
   }
 
   /**
@@ -362,7 +375,9 @@ export function within(promise, what, deadline = DEADLINE_MS) {
  */
 export function request(url, { method = 'GET', headers = {}, body } = {}) {
   const answered = new Promise((resolve, reject) => {
-    const req = http.request(url, { method, headers, agent: false }, (res) => {
+    // A test that is about certificates looks at them itself.
+    const options = { method, headers, agent: false, rejectUnauthorized: false };
+    const req = (url.startsWith('https') ? https : http).request(url, options, (res) => {
       const chunks = [];
       res.on('data', (chunk) => chunks.push(chunk));
       res.on('error', reject);

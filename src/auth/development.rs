@@ -78,6 +78,12 @@ mod tests {
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[("host", "localhost.evil.test")], true));
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[local, local], true));
         assert!(!check("127.0.0.1:5000", "127.0.0.1:9", &[], true));
+        // An address of IPv4 that is written as one of IPv6 is the same.
+        assert!(check("[::ffff:127.0.0.1]:5000", "[::ffff:127.0.0.1]:9", &[local], true));
+        assert!(check("127.0.0.1:5000", "127.0.0.2:9", &[local], true));
+        assert!(!check("[::]:5000", "[::1]:9", &[local], true));
+        assert!(!check("[::1]:5000", "[::ffff:10.0.0.1]:9", &[local], true));
+        assert!(!check("[::ffff:10.0.0.1]:5000", "[::1]:9", &[local], true));
         for header in
             ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-original-forwarded-for", "x-real-ip", "via"]
         {

@@ -7,6 +7,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::kit::Certified;
+
 fn tiercast(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tiercast"));
     // What the developer's shell sets must not decide a test.
@@ -59,6 +61,40 @@ fn every_fault_is_named_at_once() {
 }
 
 #[test]
+fn files_of_tls_are_looked_at_before_anything_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, other) = (Certified::fresh(), Certified::fresh());
+    one.write_certificate(directory.path());
+    let config = "[server.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n\n[auth]\nallow_trusted = true\n\n[api]\nallow_keyless = true\n";
+    let told = || check(directory.path(), config);
+    let key_file = directory.path().join("key.pem");
+    for (key, message) in [
+        (None, "cannot read"),
+        (Some("no PEM\n".to_owned()), "holds no private key"),
+        (Some(one.certificate.pem()), "holds no private key"),
+        (Some(other.key.serialize_pem()), "does not belong to the certificate"),
+    ] {
+        if let Some(key) = key {
+            std::fs::write(&key_file, key).unwrap();
+        }
+        let (code, told) = told();
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains("tiercast.toml:3: server.tls.key_file: ") && told.contains(message), "{told}");
+    }
+    one.write_key(directory.path());
+    let (code, everything) = told();
+    assert_eq!(code, Some(0), "{everything}");
+    std::fs::write(directory.path().join("cert.pem"), one.key.serialize_pem()).unwrap();
+    let (code, told) = told();
+    assert_eq!(code, Some(2), "{told}");
+    assert!(
+        told.contains("tiercast.toml:2: server.tls.cert_file: ") && told.contains("holds no certificate"),
+        "{told}"
+    );
+    assert!(!told.contains("PRIVATE KEY-----\nM"), "{told}");
+}
+
+#[test]
 fn each_fault_alone_stops_it() {
     let directory = tempfile::tempdir().unwrap();
     for (config, key) in [
@@ -74,6 +110,8 @@ fn each_fault_alone_stops_it() {
         ("[[api.keys]]\nname = \"x\"\nhash = \"sha256:00\"\nrights = [\"everything\"]\n", "rights"),
         ("[[events.custom]]\nname = \"kpi:update\"\nchannel = \"kpi\"\n", "kpi:update"),
         ("[server]\nhost = \"0.0.0.0\"\n", "host"),
+        ("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n", "trusted_proxies"),
+        ("[server.tls]\nmin_version = \"1.1\"\n", "min_version"),
     ] {
         let (code, told) = check(directory.path(), config);
         assert_eq!(code, Some(2), "{config}: {told}");

@@ -70,6 +70,77 @@ fn only_loopback_is_served_without_a_word_about_trust() {
 }
 
 #[test]
+fn tls_and_proxies_are_for_others_and_need_a_word_about_trust_too() {
+    type Change = fn(&mut Config);
+    let tls: Change = |config| {
+        config.server.tls.cert_file = "cert.pem".to_owned();
+        config.server.tls.key_file = "key.pem".to_owned();
+    };
+    let proxies: Change = |config| config.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+    let announced: Change = |config| {
+        config.server.trusted_proxies = vec!["127.0.0.1".to_owned()];
+        config.server.proxy_protocol = true;
+    };
+    for (change, key) in
+        [(tls, "server.tls.cert_file"), (proxies, "server.trusted_proxies"), (announced, "server.trusted_proxies")]
+    {
+        assert_eq!(keys(change), [key; 2]);
+        let door = keys(|config| {
+            change(config);
+            config.api.keys = vec![api_key("a")];
+            config.doors.workmatrix.enabled = true;
+            config.doors.workmatrix.organization = "matrix".to_owned();
+            config.doors.workmatrix.identity = DoorIdentity::Declared;
+        });
+        assert!(door.contains(&"doors.workmatrix.identity".to_owned()), "{door:?}");
+        let meant = keys(|config| {
+            change(config);
+            config.auth.allow_trusted = true;
+            config.api.allow_keyless = true;
+        });
+        assert!(meant.is_empty(), "{meant:?}");
+    }
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    let meant = |config: &mut Config| (config.auth.allow_trusted, config.api.allow_keyless) = (true, true);
+    let without_key = keys(|config| {
+        meant(config);
+        config.server.tls.cert_file = "cert.pem".to_owned();
+    });
+    assert_eq!(without_key, ["server.tls.cert_file"]);
+    let without_certificate = keys(|config| {
+        meant(config);
+        config.server.tls.key_file = "key.pem".to_owned();
+    });
+    assert_eq!(without_certificate, ["server.tls.key_file"]);
+}
+
+#[test]
+fn proxies_are_addresses_and_networks() {
+    let told = |proxy: &str| {
+        keys(|config| {
+            (config.auth.allow_trusted, config.api.allow_keyless) = (true, true);
+            config.server.trusted_proxies = vec!["192.0.2.1".to_owned(), proxy.to_owned()];
+        })
+    };
+    for proxy in ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1", "192.0.2.7/32", "::ffff:192.0.2.7"] {
+        assert!(told(proxy).is_empty(), "{proxy}");
+    }
+    for proxy in
+        ["", "localhost", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "0.0.0.0/0", "::/0", "10.0.0.1:80", "*", " ::1"]
+    {
+        assert_eq!(told(proxy), ["server.trusted_proxies[1]"], "{proxy}");
+    }
+    let nobody = keys(|config| {
+        (config.auth.allow_trusted, config.api.allow_keyless) = (true, true);
+        config.server.proxy_protocol = true;
+    });
+    assert_eq!(nobody, ["server.proxy_protocol"]);
+}
+
+#[test]
 fn hosts_with_a_slip_are_told_once() {
     for host in ["", "127.0.0", "256.1.1.1", "http://a", "a b", "[::1]", "a..b", "-a", "a:80"] {
         assert_eq!(keys(|config| config.server.host = host.to_owned()), ["server.host"], "{host}");
