@@ -1,7 +1,7 @@
 //! TLS under a WebSocket (RFC 8446), on a stream that does not block.
 //!
-//! A write counts only when the kernel has all of its records, so that what
-//! waits is accounted for in the outbox and nowhere else. What TLS has to say
+//! A write counts as far as the kernel has its records, so that what waits is
+//! accounted for in the outbox and nowhere else. What TLS has to say
 //! by itself, such as an alert, leaves with a read if the kernel takes it, and
 //! else in front of the next write.
 
@@ -27,7 +27,7 @@ pub struct Tls {
 #[derive(Debug)]
 struct State {
     session: ServerConnection,
-    /// Bytes of the last write that are encrypted, as long as the kernel has not taken all of their records.
+    /// Bytes that come first in the next write and are encrypted already, since the kernel has not taken their records.
     encrypted: usize,
 }
 
@@ -52,8 +52,16 @@ impl Tls {
         if state.encrypted == 0 {
             state.encrypted = state.session.writer().write_vectored(frames)?;
         }
-        self.send(&mut state.session)?;
-        Ok(std::mem::take(&mut state.encrypted))
+        let written = match self.send(&mut state.session) {
+            (_, Ok(())) => state.encrypted,
+            // A record in part is progress; the last byte counts when all of them are gone.
+            (taken @ 1.., Err(error)) if error.kind() == io::ErrorKind::WouldBlock && state.encrypted > 1 => {
+                taken.min(state.encrypted - 1)
+            }
+            (_, Err(error)) => return Err(error),
+        };
+        state.encrypted -= written;
+        Ok(written)
     }
 
     /// What these bytes from the kernel say, together with those before.
@@ -67,7 +75,7 @@ impl Tls {
             inflow = take_plaintext(session, &mut read);
         }
         // If the kernel takes nothing now, the next write takes it along.
-        self.send(session).ok();
+        let _ = self.send(session);
         Ok((read, inflow?))
     }
 
@@ -76,15 +84,19 @@ impl Tls {
         let mut state = self.lock();
         state.session.send_close_notify();
         // A connection that is about to be closed waits for nobody who does not read.
-        self.send(&mut state.session).ok();
+        let _ = self.send(&mut state.session);
     }
 
-    /// Hands every record that waits to the kernel.
-    fn send(&self, session: &mut ServerConnection) -> io::Result<()> {
+    /// Hands the records that wait to the kernel, and says how many bytes of them it has taken.
+    fn send(&self, session: &mut ServerConnection) -> (usize, io::Result<()>) {
+        let mut taken = 0;
         while session.wants_write() {
-            session.write_tls(&mut Kernel(&self.tcp))?;
+            match session.write_tls(&mut Kernel(&self.tcp)) {
+                Ok(count) => taken += count,
+                Err(error) => return (taken, Err(error)),
+            }
         }
-        Ok(())
+        (taken, Ok(()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -122,3 +122,13 @@ fn read_ready(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         _ => Ok(count),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_without_tls_pays_nothing_for_it() {
+        assert_eq!(size_of::<Transport>(), size_of::<TcpStream>());
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Tls, TlsVersion};
@@ -26,7 +27,11 @@ pub(super) struct Certificates {
     tls: Tls,
     provider: Arc<CryptoProvider>,
     shown: RwLock<Arc<CertifiedKey>>,
+    /// What the files were when they were looked at last; none if one was not there.
+    seen: Mutex<Option<Fingerprint>>,
 }
+
+type Fingerprint = [u8; 32];
 
 /// Why the files of a certificate and its key cannot be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +43,6 @@ pub struct Unusable {
 }
 
 /// The contents of both files.
-#[derive(PartialEq, Eq)]
 struct Pair {
     certificates: Vec<u8>,
     key: Vec<u8>,
@@ -56,8 +60,9 @@ impl Certificates {
     /// Reads the files.
     pub(super) fn open(tls: &Tls) -> Result<Arc<Self>, Unusable> {
         let provider = Arc::new(ring::default_provider());
-        let shown = Pair::read(tls)?.certified(tls, &provider)?;
-        Ok(Arc::new(Self { tls: tls.clone(), provider, shown: RwLock::new(Arc::new(shown)) }))
+        let pair = Pair::read(tls)?;
+        let shown = RwLock::new(Arc::new(pair.certified(tls, &provider)?));
+        Ok(Arc::new(Self { tls: tls.clone(), provider, shown, seen: Mutex::new(Some(pair.fingerprint())) }))
     }
 
     /// What every TLS connection of the server begins with.
@@ -79,39 +84,32 @@ impl Certificates {
     /// Reads the files again and again, until `stopping` is cancelled.
     pub(super) async fn watch(self: Arc<Self>, stopping: CancellationToken) {
         let interval = Duration::from_millis(self.tls.reload_interval_ms);
-        let mut seen = self.read().await.ok();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
                 () = stopping.cancelled() => return,
             }
-            seen = self.refresh(self.read().await, seen);
+            let certificates = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || certificates.refresh()).await {
+                tracing::error!(%error, "the certificate cannot be read again");
+            }
         }
     }
 
-    /// Takes what the files hold, if that is new and can be used; returns what was seen of them.
-    fn refresh(&self, read: Result<Pair, Unusable>, seen: Option<Pair>) -> Option<Pair> {
-        let certified = match &read {
-            Ok(pair) if seen.as_ref() == Some(pair) => return seen,
-            // A file that is missing is told once.
-            Err(_) if seen.is_none() => return None,
-            Ok(pair) => pair.certified(&self.tls, &self.provider),
-            Err(unusable) => Err(Unusable { key: unusable.key, message: unusable.message.clone() }),
-        };
-        match certified {
+    /// Takes what the files hold, if that is new and can be used; each fault is told once.
+    fn refresh(&self) {
+        let read = Pair::read(&self.tls);
+        let now = read.as_ref().ok().map(Pair::fingerprint);
+        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now) == now {
+            return;
+        }
+        match read.and_then(|pair| pair.certified(&self.tls, &self.provider)) {
             Ok(certified) => {
                 *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
                 tracing::info!(file = self.tls.cert_file, "the certificate has been read again");
             }
             Err(unusable) => tracing::error!(%unusable, "the certificate stays the one before"),
         }
-        read.ok()
-    }
-
-    async fn read(&self) -> Result<Pair, Unusable> {
-        let tls = self.tls.clone();
-        let reading = tokio::task::spawn_blocking(move || Pair::read(&tls)).await;
-        reading.unwrap_or_else(|error| Err(Unusable { key: CERT_FILE, message: error.to_string() }))
     }
 }
 
@@ -136,6 +134,11 @@ impl Pair {
             std::fs::read(path).map_err(|error| Unusable { key, message: format!("cannot read {path}: {error}") })
         };
         Ok(Self { certificates: file(CERT_FILE, &tls.cert_file)?, key: file(KEY_FILE, &tls.key_file)? })
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let part = |bytes: &[u8]| Sha256::digest(bytes);
+        Sha256::new().chain_update(part(&self.certificates)).chain_update(part(&self.key)).finalize().into()
     }
 
     fn certified(&self, tls: &Tls, provider: &CryptoProvider) -> Result<CertifiedKey, Unusable> {
