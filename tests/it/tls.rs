@@ -237,7 +237,8 @@ async fn an_orderly_end_is_told_in_tls_too() {
 
 #[tokio::test]
 async fn a_client_that_says_goodbye_only_in_tls_has_left() {
-    let (server, _folder) = start(|_| {}).await;
+    // So that nothing else ends it.
+    let (server, _folder) = start(|config| config.auth.auth_required = false).await;
     let mut socket = websocket(tls(server.address).await).await;
     assert_eq!(server.census().connections, 1);
     let (tcp, session) = socket.get_mut().get_mut();
