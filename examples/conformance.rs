@@ -44,6 +44,7 @@ connect_timeout_ms = 1_000
 
 # Nobody authenticates, and there is nothing to protect.
 [auth]
+auth_required = false
 allow_trusted = true
 
 [log]

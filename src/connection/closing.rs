@@ -15,6 +15,7 @@ use super::frame::{close_code, close_frame, text_frame};
 use super::outbox::{Outbox, State};
 use super::transport::Transport;
 use crate::dialects::Ending;
+use crate::stats::Refusal;
 use crate::wire::packet;
 
 /// A poll that waits longer than this has nothing to fetch.
@@ -36,6 +37,13 @@ impl Connection {
             self.progress.notify_waiters();
             engine.close(*sid, self.peer.protocol);
         }
+    }
+
+    /// Gives its seat to somebody else; the client comes back by itself.
+    pub(super) fn make_room(&self) {
+        self.plane.counters.refused(Refusal::Unauthenticated);
+        self.cut();
+        self.seat.release();
     }
 
     /// Whether a session on polling has been closed, which its next poll should tell.

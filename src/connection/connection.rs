@@ -7,6 +7,7 @@ use bytes::Bytes;
 use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 
+use super::attachments::Attachments;
 use super::frame::{deflated_text_frame, text_frame};
 use super::journal::Journal;
 use super::outbox::Outbox;
@@ -14,9 +15,12 @@ use super::peer::{Peer, Plain};
 use super::plane::Plane;
 use super::probe::Probes;
 use super::transport::Transport;
-use crate::limits::{Bucket, Seat};
+use crate::limits::{Arrival, Bucket, Seat};
 use crate::wire::PublicId;
 use crate::wire::packet::Admission;
+
+/// What waits for a client that nobody knows, as a multiple of what may be held of it.
+const ANSWERS: usize = 4;
 
 /// How a connection is sent to; it only ever moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +67,14 @@ pub struct Connection {
     pub(super) progress: Notify,
     pub(super) packets: Bucket,
     pub(super) connects: Bucket,
+    pub(super) bytes: Bucket,
+    /// Refusals before it is cut.
+    pub(super) patience: Bucket,
+    pub(super) attachments: Attachments,
+    /// Whether a POST of it is being read.
+    posting: AtomicBool,
+    /// Its WebSocket among the open TCP connections.
+    arrival: OnceLock<Arc<Arrival>>,
 }
 
 /// What Engine.IO keeps of a connection in its handshake, for longer than the connection may last.
@@ -87,16 +99,16 @@ impl Handle {
 impl Connection {
     /// A session that begins as a WebSocket on this stream.
     pub fn over_websocket(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Transport) -> Arc<Self> {
-        Arc::new(Self::new(plane, peer, seat, Some(transport)))
+        Self::new(plane, peer, seat, Some(transport))
     }
 
     /// A session that begins on polling.
     pub fn over_polling(plane: &Arc<Plane>, peer: Peer, seat: Seat) -> Arc<Self> {
-        Arc::new(Self::new(plane, peer, seat, None))
+        Self::new(plane, peer, seat, None)
     }
 
-    fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Option<Transport>) -> Self {
-        Self {
+    fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Option<Transport>) -> Arc<Self> {
+        let connection = Arc::new(Self {
             key: plane.next_key(),
             peer,
             seat,
@@ -117,7 +129,54 @@ impl Connection {
             progress: Notify::new(),
             packets: Bucket::default(),
             connects: Bucket::default(),
-        }
+            bytes: Bucket::default(),
+            patience: Bucket::default(),
+            attachments: Attachments::default(),
+            posting: AtomicBool::new(false),
+            arrival: OnceLock::new(),
+        });
+        let displaced = Arc::downgrade(&connection);
+        connection.seat.when_displaced(move || displaced.upgrade().into_iter().for_each(|one| one.make_room()));
+        connection
+    }
+
+    /// Counts its WebSocket for as long as that is open.
+    pub fn hold(&self, arrival: Arc<Arrival>) {
+        self.arrival.set(arrival).ok();
+    }
+
+    /// Somebody has said whose connection this is.
+    pub fn settle_in(&self) {
+        self.seat.settle();
+    }
+
+    /// Whether somebody has, or nobody has to.
+    pub fn is_settled_in(&self) -> bool {
+        self.seat.is_settled()
+    }
+
+    /// Largest message, or body, that is held of it.
+    pub fn max_held_bytes(&self) -> usize {
+        let settings = &self.plane.settings;
+        let most = settings.max_frame_bytes;
+        if self.is_settled_in() { most } else { most.min(settings.unauthenticated_bytes) }
+    }
+
+    /// Bytes that may wait for it.
+    pub(super) fn max_waiting_bytes(&self) -> usize {
+        let settings = &self.plane.settings;
+        let most = settings.hard_limit_bytes;
+        if self.is_settled_in() { most } else { most.min(settings.unauthenticated_bytes.saturating_mul(ANSWERS)) }
+    }
+
+    /// Whether it may send a message of so many bytes now.
+    pub fn takes_bytes(&self, bytes: usize) -> bool {
+        self.plane.takes_bytes(self, bytes)
+    }
+
+    /// A POST of a client on polling is read until the guard is dropped; none if another one is.
+    pub fn post(&self) -> Option<PostGuard<'_>> {
+        (!self.posting.swap(true, Ordering::SeqCst)).then_some(PostGuard(self))
     }
 
     /// A number that no other connection of this process has.
@@ -138,7 +197,7 @@ impl Connection {
     /// So many bytes more wait in socketioxide's queue; false if that is too much.
     pub fn queues(&self, bytes: usize) -> bool {
         let waiting = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        waiting <= self.plane.settings.hard_limit_bytes
+        waiting <= self.max_waiting_bytes()
     }
 
     /// The client took so many bytes out of socketioxide's queue.
@@ -330,6 +389,16 @@ impl Connection {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A POST that is being read.
+#[derive(Debug)]
+pub struct PostGuard<'a>(&'a Connection);
+
+impl Drop for PostGuard<'_> {
+    fn drop(&mut self) {
+        self.0.posting.store(false, Ordering::SeqCst);
     }
 }
 

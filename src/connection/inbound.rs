@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::connection::Connection;
-use super::frame::{opcode, put_head};
+use super::frame::{close_code, opcode, put_head};
 use super::inspect::{PONG, Verdict, inspect};
 use super::reader::FrameReader;
 use crate::dialects::Dialect;
+use crate::stats::Refusal;
 use crate::wire::WireError;
 
 /// Longest reason that is given, in characters: part of it may be the client's.
@@ -96,10 +97,14 @@ impl Inbound {
     /// Takes bytes from the stream.
     pub(super) fn feed(&mut self, bytes: &mut [u8], connection: &Arc<Connection>) {
         let mut reader = std::mem::take(&mut self.reader);
+        reader.hold(connection.max_held_bytes());
         let result = reader.feed(bytes, |opcode, payload| self.take(opcode, payload, connection));
         match result {
             Ok(()) => self.reader = reader,
             Err(code) => {
+                if code == close_code::TOO_BIG {
+                    connection.plane().counters.refused(Refusal::LargeMessages);
+                }
                 self.ended = true;
                 connection.finish(code);
             }
@@ -113,6 +118,8 @@ impl Inbound {
         } else if opcode::is_control(opcode) {
             if opcode == opcode::CLOSE {
                 connection.leaving.store(true, Ordering::Relaxed);
+            } else if !connection.plane().takes_packet(connection) {
+                return;
             }
             self.hand_on(opcode, payload);
         } else if self.is_held() || connection.is_connecting() {
@@ -155,6 +162,8 @@ impl Inbound {
                 Verdict::Drop => return,
                 Verdict::Replace(instead) => return self.hand_on(opcode::TEXT, instead.as_bytes()),
             }
+        } else {
+            connection.take_attachment();
         }
         self.hand_on(opcode, payload);
     }
@@ -167,7 +176,7 @@ impl Inbound {
 }
 
 /// Has a frame of a client that does not speak Socket.IO read and done.
-fn hear(dialect: &dyn Dialect, opcode: u8, payload: &[u8], connection: &Connection) {
+fn hear(dialect: &dyn Dialect, opcode: u8, payload: &[u8], connection: &Arc<Connection>) {
     let Some(intake) = connection.plane().intake() else { return };
     let limit = connection.plane().settings.max_message_bytes;
     if payload.len() > limit {

@@ -18,6 +18,9 @@ const MAX_ECHO: usize = 16 * 1024;
 /// The answer to a ping.
 pub(super) const PONG: &str = "3";
 
+/// Ends a session.
+const CLOSE: &str = "1";
+
 /// Characters of a name that are shown back.
 const SHOWN: usize = 64;
 
@@ -40,17 +43,19 @@ pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
         if text == PONG {
             connection.lock().prove();
         }
-        // Heartbeats: beyond their bound they only cost.
-        return if connection.plane().takes_packet(connection) { Verdict::Pass } else { Verdict::Drop };
+        return heartbeat(text, connection);
     };
     let Some(head) = packet::parse(body) else { return Verdict::Pass };
     match head.kind {
         Kind::Connect if !connection.plane().takes_connect(connection) => {
-            let refusal = WireError::RateLimited(connection.plane().settings.packets_per_second).connect_error();
-            connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
+            if head.namespace.len() <= MAX_ECHO {
+                let refusal = WireError::RateLimited(connection.plane().settings.packets_per_second).connect_error();
+                connection.send_connect_error(&packet::connect_error(head.namespace, &refusal));
+            }
             Verdict::Drop
         }
-        Kind::Ack if !connection.plane().takes_packet(connection) => Verdict::Drop,
+        Kind::Ack | Kind::Disconnect | Kind::ConnectError if !takes(text, connection) => Verdict::Drop,
+        Kind::BinaryEvent | Kind::BinaryAck if !takes_attachments(&head, connection) => Verdict::Drop,
         Kind::Connect => connect(&head, connection),
         Kind::Disconnect => {
             connection.begin_leave(head.namespace);
@@ -60,6 +65,23 @@ pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
         Kind::Event => nameable(&head).map_or(Verdict::Pass, Verdict::Replace),
         _ => Verdict::Pass,
     }
+}
+
+/// A message of Engine.IO itself: beyond their bound heartbeats only cost.
+fn heartbeat(text: &str, connection: &Arc<Connection>) -> Verdict {
+    connection.check_attachments();
+    if text == CLOSE || takes(text, connection) { Verdict::Pass } else { Verdict::Drop }
+}
+
+/// Whether a packet that is no event is within its bounds.
+fn takes(text: &str, connection: &Arc<Connection>) -> bool {
+    connection.plane().takes_packet(connection) && connection.takes_bytes(text.len())
+}
+
+/// The same for one with attachments, which ends its connection otherwise: they would be taken for others.
+fn takes_attachments(head: &packet::Head<'_>, connection: &Arc<Connection>) -> bool {
+    let is_event = head.kind == Kind::BinaryEvent;
+    (is_event || connection.plane().takes_packet(connection)) && connection.expect_attachments(head.attachments)
 }
 
 fn connect(head: &packet::Head<'_>, connection: &Arc<Connection>) -> Verdict {
@@ -114,14 +136,23 @@ fn acknowledge(head: &packet::Head<'_>, connection: &Connection) -> bool {
 
 /// Looks at a packet that came by polling.
 pub(super) fn inspect_polled(message: &str, connection: &Arc<Connection>) -> Verdict {
-    let Some(head) = message.strip_prefix('4').and_then(packet::parse) else { return Verdict::Pass };
+    if message.starts_with('b') {
+        connection.take_attachment();
+        return Verdict::Pass;
+    }
+    let Some(body) = message.strip_prefix('4') else {
+        return heartbeat(message, connection);
+    };
+    let Some(head) = packet::parse(body) else { return Verdict::Pass };
     match head.kind {
+        Kind::Ack | Kind::Disconnect | Kind::ConnectError if !takes(message, connection) => Verdict::Drop,
+        Kind::BinaryEvent | Kind::BinaryAck if !takes_attachments(&head, connection) => Verdict::Drop,
         Kind::Connect => connect_polled(&head, connection),
         Kind::Disconnect => {
             connection.begin_leave(head.namespace);
             Verdict::Pass
         }
-        Kind::Ack if !connection.plane().takes_packet(connection) || acknowledge(&head, connection) => Verdict::Drop,
+        Kind::Ack if acknowledge(&head, connection) => Verdict::Drop,
         Kind::Event => nameable(&head).map_or(Verdict::Pass, Verdict::Replace),
         _ => Verdict::Pass,
     }

@@ -5,6 +5,7 @@
 //! outbox and is written by a flusher. What comes in is checked frame by frame
 //! before socketioxide sees it. Nothing here knows sessions or rooms.
 
+mod attachments;
 mod closing;
 mod connecting;
 mod connection;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socketioxide::socket::Sid;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +15,12 @@ use super::flusher::{self, Flusher};
 use super::peer::EngineIo;
 use crate::dialects::Request;
 use crate::limits::Rate;
-use crate::stats::Counters;
+use crate::stats::{Counters, Refusal};
 use crate::wire::packet::{self, Kind};
 use crate::wire::{WireError, random_letters};
+
+/// A client may be refused for this many seconds' worth of packets before it is cut.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// Bounds that hold for every connection.
 #[derive(Debug, Clone)]
@@ -32,6 +35,12 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// Largest message that is read at all.
     pub max_frame_bytes: usize,
+    /// Largest message that is held of a client that nobody knows.
+    pub unauthenticated_bytes: usize,
+    /// Attachments of one event.
+    pub max_attachments: u16,
+    /// Bytes of messages that a connection may send in a second; 0 is no bound.
+    pub bytes_per_second: u32,
     /// Smallest message that is compressed; none if nothing is.
     pub compress_from_bytes: Option<usize>,
     /// Heartbeats, acks and CONNECTs a connection may send in a second.
@@ -79,6 +88,11 @@ pub struct Plane {
     pub(super) reminders: Reminders,
     /// Heartbeats and acks that each client may send.
     packets: Rate,
+    /// Bytes of messages that each may send; none is no bound.
+    bytes: Option<Rate>,
+    /// Refusals of each before it is cut.
+    patience: Rate,
+    pub(super) started: Instant,
     /// CONNECTs that each may send: a page that mounts and unmounts sends many at once.
     connects: Rate,
     flushers: Vec<Arc<Flusher>>,
@@ -99,6 +113,9 @@ impl Plane {
         let rate = settings.packets_per_second;
         let plane = Arc::new(Self {
             packets: Rate::new(rate, rate),
+            bytes: bytes(&settings),
+            patience: Rate::new(rate, rate.saturating_mul(PATIENCE_SECONDS)),
+            started: Instant::now(),
             connects: Rate::new(rate, rate.saturating_mul(5)),
             settings,
             counters,
@@ -157,12 +174,35 @@ impl Plane {
         head.body.strip_prefix("[\"")?.strip_prefix(&*self.mark)?.strip_suffix("\"]")?.parse().ok()
     }
 
-    pub(super) fn takes_packet(&self, connection: &Connection) -> bool {
-        self.packets.take(&connection.packets)
+    /// Whether a connection may send another packet that is no event.
+    pub(super) fn takes_packet(&self, connection: &Arc<Connection>) -> bool {
+        let takes = self.packets.take(&connection.packets);
+        if !takes {
+            self.refuse(connection, Refusal::Packets);
+        }
+        takes
     }
 
-    pub(super) fn takes_connect(&self, connection: &Connection) -> bool {
-        self.connects.take(&connection.connects)
+    /// Whether it may send another CONNECT.
+    pub(super) fn takes_connect(&self, connection: &Arc<Connection>) -> bool {
+        let takes = self.connects.take(&connection.connects);
+        if !takes {
+            self.refuse(connection, Refusal::Connects);
+        }
+        takes
+    }
+
+    pub(super) fn takes_bytes(&self, connection: &Connection, bytes: usize) -> bool {
+        self.bytes.as_ref().is_none_or(|rate| rate.take_many(&connection.bytes, bytes))
+    }
+
+    /// Something of a connection is over its rate; one that keeps on is ended for good.
+    fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
+        self.counters.refused(refusal);
+        if !self.patience.take(&connection.patience) && !connection.is_dismissed() {
+            self.counters.refused(Refusal::Abuse);
+            connection.dismiss();
+        }
     }
 
     pub(super) fn intake(&self) -> Option<&Arc<dyn Intake>> {
@@ -192,6 +232,13 @@ impl Plane {
     pub(super) fn lock_blocked(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A second's worth at once, and in any case one message.
+fn bytes(settings: &Settings) -> Option<Rate> {
+    let rate = settings.bytes_per_second;
+    let message = u32::try_from(settings.max_message_bytes).unwrap_or(u32::MAX);
+    (rate > 0).then(|| Rate::new(rate, rate.max(message)))
 }
 
 impl std::fmt::Debug for Plane {

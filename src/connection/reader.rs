@@ -6,10 +6,15 @@
 use super::deflate::{InflateError, inflate};
 use super::frame::{Head, MAX_HEAD, RESERVED_1, close_code, opcode, unmask};
 
+/// Largest payload of a control frame (RFC 6455, section 5.5).
+const MAX_CONTROL: usize = 125;
+
 /// What has come in and is no whole message yet.
 #[derive(Default)]
 pub struct FrameReader {
     limit: usize,
+    /// Bytes that may be held of a message, or come of a compressed one.
+    held: usize,
     deflate: bool,
     /// A frame that is not complete.
     partial: Vec<u8>,
@@ -28,7 +33,12 @@ struct Partial {
 impl FrameReader {
     /// A reader of messages of at most `limit` bytes; `deflate` says whether compressed ones are agreed.
     pub fn new(limit: usize, deflate: bool) -> Self {
-        Self { limit, deflate, partial: Vec::new(), message: None }
+        Self { limit, held: limit, deflate, partial: Vec::new(), message: None }
+    }
+
+    /// From now on no more than so many bytes are held, though a longer message may begin.
+    pub fn hold(&mut self, bytes: usize) {
+        self.held = bytes;
     }
 
     /// Takes bytes from the stream, which are changed in place, and hands each whole message and control frame on,
@@ -37,7 +47,15 @@ impl FrameReader {
     /// # Errors
     /// The close code that the connection ends with (RFC 6455, section 7.4.1): 1002 for what is against the
     /// protocol, 1007 for damaged compressed data, 1009 for a message over the limit.
-    pub fn feed(&mut self, bytes: &mut [u8], mut message: impl FnMut(u8, &[u8])) -> Result<(), u16> {
+    pub fn feed(&mut self, bytes: &mut [u8], message: impl FnMut(u8, &[u8])) -> Result<(), u16> {
+        self.take(bytes, message)?;
+        let held = self.partial.len() + self.message.as_ref().map_or(0, |message| message.payload.len());
+        // A control frame may lie between the frames of a message.
+        let is_too_much = self.held < self.limit && held > self.held + MAX_CONTROL + MAX_HEAD;
+        if is_too_much { Err(close_code::TOO_BIG) } else { Ok(()) }
+    }
+
+    fn take(&mut self, bytes: &mut [u8], mut message: impl FnMut(u8, &[u8])) -> Result<(), u16> {
         if self.partial.is_empty() {
             let used = self.parse(bytes, &mut message)?;
             self.partial.extend_from_slice(&bytes[used..]);
@@ -72,7 +90,7 @@ impl FrameReader {
                 self.data(&head, payload, message)?;
             }
         }
-        debug_assert!(bytes.len() - used < self.limit.max(125) + MAX_HEAD);
+        debug_assert!(bytes.len() - used < self.limit.max(MAX_CONTROL) + MAX_HEAD);
         Ok(used)
     }
 
@@ -80,7 +98,7 @@ impl FrameReader {
         let in_order = match head.opcode {
             opcode::CONTINUATION => self.message.is_some(),
             opcode::TEXT | opcode::BINARY => self.message.is_none(),
-            _ => head.is_control() && head.fin && head.length <= 125 && head.opcode <= 0xa,
+            _ => head.is_control() && head.fin && head.length <= MAX_CONTROL as u64 && head.opcode <= 0xa,
         };
         // Only the first frame of a message says that it is compressed.
         let begins = matches!(head.opcode, opcode::TEXT | opcode::BINARY);
@@ -123,7 +141,7 @@ impl FrameReader {
             message(opcode, payload);
             return Ok(());
         }
-        match inflate(payload, self.limit) {
+        match inflate(payload, self.limit.min(self.held)) {
             Ok(inflated) => message(opcode, &inflated),
             Err(InflateError::Damaged) => return Err(close_code::INVALID_PAYLOAD),
             Err(InflateError::TooLarge) => return Err(close_code::TOO_BIG),

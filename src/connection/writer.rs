@@ -81,7 +81,7 @@ impl Connection {
             return false;
         }
         push(&mut outbox);
-        if outbox.waiting() > self.plane.settings.hard_limit_bytes {
+        if outbox.waiting() > self.max_waiting_bytes() {
             outbox.close();
             drop(outbox);
             self.plane.counters.overflow();

@@ -15,6 +15,7 @@ use crate::auth::{self, Bearer, Request};
 use crate::config::AuthMode;
 use crate::connection::{EngineIo, Peer};
 use crate::limits::Seat;
+use crate::stats::Refusal;
 use crate::wire::{Code, Forms, WireError};
 
 /// The query of an Engine.IO request; it cannot be printed, since it holds the session id and a token.
@@ -77,7 +78,7 @@ impl Doors {
         // Who is not let in anyway takes nobody's turn.
         self.check_handshake(headers, peer, gate)?;
         // Whoever would wait longer than all that there may be finds no seat either.
-        if self.pace.turn().await { Ok(()) } else { Err(self.full()) }
+        if self.pace.turn(peer.0.ip()).await { Ok(()) } else { Err(self.full(Refusal::Handshakes)) }
     }
 
     /// A seat for a new connection, or the response that refuses it.
@@ -88,7 +89,7 @@ impl Doors {
         gate: &Gate,
     ) -> Result<Seat, Box<Response>> {
         self.check_handshake(headers, peer, gate)?;
-        self.seats.take().ok_or_else(|| self.full())
+        self.seats.take(peer.0.ip()).ok_or_else(|| self.full(Refusal::Seats))
     }
 
     fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer, gate: &Gate) -> Result<(), Box<Response>> {
@@ -110,9 +111,11 @@ impl Doors {
         Ok(())
     }
 
-    /// The refusal of a server that has no seat left.
-    fn full(&self) -> Box<Response> {
-        let error = WireError::ServerFull(self.seats.limit());
+    /// The refusal of a server that has no seat left, or not for somebody whom nobody knows.
+    fn full(&self, refusal: Refusal) -> Box<Response> {
+        self.counters.refused(refusal);
+        let limit = self.seats.limit();
+        let error = if self.seats.taken() < limit { WireError::Crowded } else { WireError::ServerFull(limit) };
         self.counters.error(&error.to_string());
         refused(StatusCode::SERVICE_UNAVAILABLE, &error)
     }

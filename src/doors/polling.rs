@@ -20,6 +20,7 @@ use super::handshake::{Query, peer_of};
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
 use crate::connection::{Connection, EngineIo, Format, Handle, Posted, measured};
+use crate::stats::Refusal;
 use crate::wire::{WireError, packet};
 
 /// Closes a transport.
@@ -156,11 +157,19 @@ fn welcome(message: &str, connection: &Connection) -> String {
 
 /// A client sends packets.
 async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body>) -> Response {
+    // As with the reference server: what comes at once has no order, and one body is held at a time.
+    let Some(_posting) = connection.post() else {
+        doors.counters.refused(Refusal::OverlappingPolls);
+        return refusal(3);
+    };
     let (parts, body) = request.into_parts();
-    let limit = doors.config.limits.max_message_size_bytes.saturating_mul(4);
+    let limit = connection.max_held_bytes();
     let body = match Limited::new(body, limit).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return too_large(limit),
+        Err(error) if error.is::<LengthLimitError>() => {
+            doors.counters.refused(Refusal::LargeMessages);
+            return too_large(limit);
+        }
         Err(_) => return refusal(3),
     };
     let binary = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");

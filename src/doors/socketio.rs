@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use socketioxide::SocketIo;
+use socketioxide::{ParserConfig, SocketIo};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tokio_util::task::TaskTracker;
@@ -44,6 +44,9 @@ impl Engine {
         let limits = &config.limits;
         let hard_limit = limits.max_message_size_bytes.saturating_mul(4);
         let millis = std::time::Duration::from_millis;
+        let parser = ParserConfig::common()
+            .max_incoming_binaries(usize::from(limits.max_attachments_per_event))
+            .max_incoming_binary_buf_size(hard_limit);
         let (service, io) = SocketIo::builder()
             .req_path(ENGINE_PATH)
             .ping_interval(millis(config.heartbeat.ping_interval_ms))
@@ -55,6 +58,7 @@ impl Engine {
             .ws_max_frame_size(hard_limit)
             // What it reads is in memory already.
             .ws_read_buffer_size(256)
+            .with_parser(parser)
             .with_adapter::<RoomAdapter>(directory.clone())
             .build_with_inner_svc(axum::Router::new());
         Self { service, io, directory: directory.clone(), tasks: tasks.clone() }

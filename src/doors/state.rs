@@ -18,9 +18,12 @@ use crate::config::Config;
 use crate::connection::{Connection, Plane};
 use crate::delivery::Directory;
 use crate::hub::Hub;
-use crate::limits::{OrganizationSeats, Pace, Seats};
+use crate::limits::{Newcomers, OrganizationSeats, Pace, Seats};
 use crate::session::Sessions;
 use crate::stats::Counters;
+
+/// How long a connection may take to authenticate before others of its address displace it, if there are too many.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Who a request is from, put into each of them: the address of the client, as far as trusted proxies tell it, and
 /// who has brought the request.
@@ -108,7 +111,7 @@ impl Doors {
             rates: Rates::new(&config.api),
             attempts: Attempts::new(config.api.refusals_per_minute_per_address),
             origins: Arc::new(Origins::new(&config.server.cors_origins)),
-            seats: Seats::new(config.limits.max_connections_total),
+            seats: seats(&config),
             polling: PollingSessions::default(),
             plain,
             clients: Clients::default(),
@@ -151,10 +154,26 @@ impl Doors {
         self.stopping.cancelled().await;
     }
 
+    /// Handshakes that wait for their turn.
+    pub fn handshakes(&self) -> usize {
+        self.pace.waiting()
+    }
+
     /// Connections that are on polling, those without a socket included.
     pub fn polling_connections(&self) -> Vec<Arc<Connection>> {
         self.polling.all()
     }
+}
+
+/// The seats of the server; connections that are not authenticated have a share of them.
+fn seats(config: &Config) -> Arc<Seats> {
+    let limits = &config.limits;
+    let each = match limits.max_unauthenticated_per_address {
+        0 => usize::MAX,
+        each => each,
+    };
+    let newcomers = || Newcomers::new(limits.max_unauthenticated(), each, GRACE);
+    Seats::new(limits.max_connections_total, config.auth.auth_required.then(newcomers))
 }
 
 /// Connections that began on polling, by Engine.IO session id; they live as long as Engine.IO keeps them.

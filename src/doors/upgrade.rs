@@ -21,7 +21,7 @@ use super::origin::Origins;
 use super::socketio::refusal;
 use super::state::{Doors, Peer};
 use crate::connection::{self, Connection, EngineIo, EngineStream, Prober, Transport, negotiate};
-use crate::limits::Seat;
+use crate::limits::{Arrival, Seat};
 
 /// What the stream becomes once the handshake is done.
 enum Purpose {
@@ -132,9 +132,10 @@ fn key(headers: &HeaderMap) -> Option<&HeaderValue> {
 fn accept(doors: &Arc<Doors>, key: &HeaderValue, purpose: Purpose, request: &mut Request<Body>) -> Response {
     let accept = derive_accept_key(key.as_bytes());
     let extension = doors.config.compression.compression_enabled.then(|| negotiate(request.headers())).flatten();
-    let upgrade = hyper::upgrade::on(request);
+    let upgrade = hyper::upgrade::on(&mut *request);
+    let arrival = request.extensions_mut().remove::<Arc<Arrival>>();
     let doors = doors.clone();
-    doors.plane.clone().spawn(hand_over(doors, upgrade, purpose, extension.is_some()));
+    doors.plane.clone().spawn(hand_over(doors, upgrade, arrival, purpose, extension.is_some()));
     let accept = HeaderValue::from_str(&accept).expect("base64 is a valid header");
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
@@ -149,18 +150,25 @@ fn accept(doors: &Arc<Doors>, key: &HeaderValue, purpose: Purpose, request: &mut
 }
 
 /// Waits for the bare stream; the request and its buffers are gone by then.
-async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, deflate: bool) {
+async fn hand_over(
+    doors: Arc<Doors>,
+    upgrade: OnUpgrade,
+    arrival: Option<Arc<Arrival>>,
+    purpose: Purpose,
+    deflate: bool,
+) {
     let Ok(Some((transport, read))) = upgrade.await.map(bare_stream) else { return };
     let (seat, peer, way) = match purpose {
         Purpose::New(seat, peer) => (seat, peer, None),
         Purpose::Plain(seat, peer, way) => (seat, peer, Some(way)),
-        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, transport, &read, deflate, &sid).await,
+        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, (transport, arrival), &read, deflate, &sid).await,
     };
     let address = match peer.protocol {
         EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),
         EngineIo::V4 => Uri::from_static("/ws/?EIO=4&transport=websocket"),
     };
     let connection = Connection::over_websocket(&doors.plane, peer, seat, transport);
+    arrival.into_iter().for_each(|arrival| connection.hold(arrival));
     if deflate {
         connection.set_deflate();
     }
@@ -179,11 +187,19 @@ async fn hand_over(doors: Arc<Doors>, upgrade: OnUpgrade, purpose: Purpose, defl
 }
 
 /// Takes a session over from polling, once its client says that it goes over.
-async fn go_over(doors: &Doors, prober: Prober, transport: Transport, read: &[u8], deflate: bool, sid: &str) {
+async fn go_over(
+    doors: &Doors,
+    prober: Prober,
+    (transport, arrival): (Transport, Option<Arc<Arrival>>),
+    read: &[u8],
+    deflate: bool,
+    sid: &str,
+) {
     let Some((connection, probed)) = prober.probe(&transport, read, deflate).await else { return };
     if !connection.switch(transport, deflate) {
         return;
     }
+    arrival.into_iter().for_each(|arrival| connection.hold(arrival));
     let version = if connection.peer().protocol == EngineIo::V3 { 3 } else { 4 };
     let Ok(address) = format!("/ws/?EIO={version}&transport=websocket&sid={sid}").parse() else { return };
     let stream = EngineStream::upgraded(connection.clone(), probed);
@@ -193,11 +209,18 @@ async fn go_over(doors: &Doors, prober: Prober, transport: Transport, read: &[u8
 /// The stream that a request came by, and what was read of it behind the request.
 fn bare_stream(upgraded: Upgraded) -> Option<(Transport, Vec<u8>)> {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Some((Transport::Plain(parts.io.into_inner()), parts.read_buf.into())),
+        Ok(parts) => return Some((Transport::Plain(unwatched(parts.io.into_inner())), parts.read_buf.into())),
         Err(upgraded) => upgraded,
     };
     let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
     let (tcp, session) = parts.io.into_inner().into_inner();
-    let (transport, behind) = Transport::secured(tcp, session).ok()?;
+    let (transport, behind) = Transport::secured(unwatched(tcp), session).ok()?;
     Some((transport, [&parts.read_buf[..], &behind].concat()))
+}
+
+/// From here on a connection watches over its reader itself.
+fn unwatched(tcp: TcpStream) -> TcpStream {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&tcp).set_tcp_user_timeout(None).ok();
+    tcp
 }

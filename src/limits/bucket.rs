@@ -36,7 +36,7 @@ impl Rate {
 
     /// Takes a token out of a bucket if there is one.
     pub fn take(&self, bucket: &Bucket) -> bool {
-        self.take_at(bucket, Instant::now())
+        self.take_at(bucket, 1, Instant::now())
     }
 
     /// Whether there is a token in a bucket.
@@ -54,12 +54,17 @@ impl Rate {
         bucket.full_at.load(Ordering::Relaxed).saturating_sub(self.start.elapsed().as_nanos() as u64)
     }
 
-    fn take_at(&self, bucket: &Bucket, now: Instant) -> bool {
+    /// Takes so many tokens out of a bucket if there are as many.
+    pub fn take_many(&self, bucket: &Bucket, tokens: usize) -> bool {
+        self.take_at(bucket, tokens as u64, Instant::now())
+    }
+
+    fn take_at(&self, bucket: &Bucket, tokens: u64, now: Instant) -> bool {
         let now = now.duration_since(self.start).as_nanos() as u64;
         bucket
             .full_at
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-                let next = full_at.max(now) + self.interval;
+                let next = full_at.max(now).saturating_add(self.interval.saturating_mul(tokens));
                 (next - now <= self.burst).then_some(next)
             })
             .is_ok()
@@ -73,11 +78,19 @@ mod tests {
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let (rate, bucket) = (Rate::new(10, 3), Bucket::default());
-        let takes = |millis| rate.take_at(&bucket, rate.start + Duration::from_millis(millis));
+        let takes = |millis| rate.take_at(&bucket, 1, rate.start + Duration::from_millis(millis));
         assert_eq!((0..5).filter(|_| takes(0)).count(), 3);
         assert!(!takes(99));
         assert!(takes(100));
         assert!(!takes(100));
         assert_eq!((0..5).filter(|_| takes(9_000)).count(), 3);
+    }
+
+    #[test]
+    fn many_tokens_are_taken_at_once_or_not_at_all() {
+        let (rate, bucket) = (Rate::new(1_000, 2_000), Bucket::default());
+        let takes = |tokens, millis| rate.take_at(&bucket, tokens, rate.start + Duration::from_millis(millis));
+        assert!(takes(1_500, 0) && !takes(501, 0) && takes(500, 0));
+        assert!(!takes(2_001, 9_000) && !takes(u64::MAX, 9_000) && takes(2_000, 9_000));
     }
 }

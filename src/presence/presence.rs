@@ -156,6 +156,9 @@ mod tests {
             write_stall_timeout: Duration::from_secs(1),
             max_message_bytes: 1,
             max_frame_bytes: 1,
+            unauthenticated_bytes: 1,
+            max_attachments: 1,
+            bytes_per_second: 1,
             compress_from_bytes: None,
             packets_per_second: 1,
         };

@@ -6,21 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::reception::{Arrival, Reception};
+use super::arrival::{Bounds, Guard};
+use super::reception::{Received, Reception};
 use crate::doors::Scheme;
 
 /// How long to wait when the system has no file descriptors left.
@@ -34,6 +33,7 @@ const UNFINISHED: Duration = Duration::from_secs(1);
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) reception: Arc<Reception>,
+    pub(super) bounds: Arc<Bounds>,
     pub(super) tasks: TaskTracker,
     pub(super) closing: CancellationToken,
 }
@@ -48,7 +48,11 @@ pub(super) async fn run(listener: TcpListener, service: Service) {
         match accepted {
             Ok((stream, address)) => {
                 stream.set_nodelay(true).ok();
-                service.tasks.spawn(receive(stream, address, service.clone()));
+                // A proxy has as many connections as its clients need; they are counted by what it tells of them.
+                let counted = Some(address.ip()).filter(|_| !service.reception.proxies.trusts(address));
+                if let Some(guard) = service.bounds.admit(&stream, address.ip(), counted) {
+                    service.tasks.spawn(receive(stream, address, guard, service.clone()));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept");
@@ -59,15 +63,18 @@ pub(super) async fn run(listener: TcpListener, service: Service) {
 }
 
 /// Serves one connection.
-async fn receive(stream: TcpStream, address: SocketAddr, service: Service) {
-    let arrived = tokio::select! {
-        arrived = service.reception.receive(stream, address) => arrived,
+async fn receive(stream: TcpStream, address: SocketAddr, guard: Arc<Guard>, service: Service) {
+    let received = tokio::select! {
+        received = service.reception.receive(stream, address) => received,
+        () = guard.displaced() => return,
         () = service.closing.cancelled() => return,
     };
-    let outcome = match arrived {
-        Ok(Arrival::Plain(stream, client)) => serve(stream, address, client, Scheme::Http, service).await,
+    let outcome = match received {
+        Ok(Received::Plain(stream, client)) => serve(stream, (address, client, Scheme::Http), guard, service).await,
         // In a box of its own, so that it costs nothing where there is no TLS.
-        Ok(Arrival::Tls(stream, client)) => Box::pin(serve(*stream, address, client, Scheme::Https, service)).await,
+        Ok(Received::Tls(stream, client)) => {
+            Box::pin(serve(*stream, (address, client, Scheme::Https), guard, service)).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
@@ -78,39 +85,40 @@ async fn receive(stream: TcpStream, address: SocketAddr, service: Service) {
 /// Serves HTTP; `hop` is who is at the other end of the stream, and `client` who that speaks for.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    hop: SocketAddr,
-    client: SocketAddr,
-    scheme: Scheme,
+    (hop, client, scheme): (SocketAddr, SocketAddr, Scheme),
+    guard: Arc<Guard>,
     service: Service,
 ) -> io::Result<()> {
+    if client != hop && !guard.turns_out(client.ip()) {
+        return Ok(());
+    }
     let Service { router, reception, closing, .. } = service;
-    let header_timeout = reception.header_timeout;
+    let asked = guard.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        let hosts = request.headers().get_all(HOST).iter().count();
-        // A request that names a host in its target means that one: RFC 9112, section 3.2.2.
-        let target = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        if let Some(target) = target {
-            request.headers_mut().insert(HOST, target);
-        }
-        let peer = reception.proxies.peer(hop, client, scheme, request.headers_mut());
-        request.extensions_mut().insert(peer);
-        let answer = (hosts <= 1).then(|| router.clone().oneshot(request));
+        let (guard, router, reception) = (asked.clone(), router.clone(), reception.clone());
         async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(two_hosts()),
+            let mut request = match guard.begin(request) {
+                Ok(request) => request,
+                Err(refusal) => return Ok(refusal),
+            };
+            if request.headers().get_all(HOST).iter().count() > 1 {
+                return Ok(two_hosts());
             }
+            // A request that names a host in its target means that one: RFC 9112, section 3.2.2.
+            let target = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+            if let Some(target) = target {
+                request.headers_mut().insert(HOST, target);
+            }
+            let peer = reception.proxies.peer(hop, client, scheme, request.headers_mut());
+            request.extensions_mut().insert(peer);
+            router.oneshot(request).await.inspect(|response| guard.end(response))
         }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection = guard.http().serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = guard.displaced() => return Ok(()),
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             // A request that is never finished must not hold the stop.
@@ -120,7 +128,7 @@ async fn serve(
             }
         }
     };
-    outcome.map_err(io::Error::other)
+    outcome.inspect_err(|error| guard.failed(error)).map_err(io::Error::other)
 }
 
 /// Nobody can say which host such a request is for, and a proxy may have taken the other: RFC 9112, section 3.2.

@@ -1,6 +1,7 @@
 //! The server: the parts put together, started and stopped.
 
 mod accept;
+mod arrival;
 mod certificates;
 mod proxies;
 mod proxy_protocol;

@@ -66,7 +66,8 @@ impl Proxies {
         peer
     }
 
-    fn trusts(&self, address: SocketAddr) -> bool {
+    /// Whether who is at an address speaks for others.
+    pub(super) fn trusts(&self, address: SocketAddr) -> bool {
         let address = address.ip().to_canonical();
         self.trusted.iter().any(|network| network.contains(&address))
     }

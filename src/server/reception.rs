@@ -34,7 +34,7 @@ pub(super) struct Reception {
 }
 
 /// A connection on which HTTP can be spoken, and the address of the client as far as the connection tells it.
-pub(super) enum Arrival {
+pub(super) enum Received {
     /// As it is.
     Plain(TcpStream, SocketAddr),
     /// Over TLS.
@@ -43,23 +43,23 @@ pub(super) enum Arrival {
 
 impl Reception {
     /// Waits until HTTP can be spoken.
-    pub(super) async fn receive(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Arrival> {
+    pub(super) async fn receive(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Received> {
         let announces = self.proxies.announces(address);
         if self.tls.is_none() && !announces {
-            return Ok(Arrival::Plain(stream, address));
+            return Ok(Received::Plain(stream, address));
         }
         timeout(self.header_timeout, Box::pin(self.prepare(stream, address, announces))).await?
     }
 
-    async fn prepare(&self, mut stream: TcpStream, address: SocketAddr, announces: bool) -> io::Result<Arrival> {
+    async fn prepare(&self, mut stream: TcpStream, address: SocketAddr, announces: bool) -> io::Result<Received> {
         let client = if announces { proxy_protocol::read(&mut stream).await?.unwrap_or(address) } else { address };
-        let Some(tls) = &self.tls else { return Ok(Arrival::Plain(stream, client)) };
+        let Some(tls) = &self.tls else { return Ok(Received::Plain(stream, client)) };
         let mut first = [0];
         if stream.peek(&mut first).await? > 0 && first[0] != HANDSHAKE {
             return Err(refuse_http(stream).await);
         }
         let stream = TlsAcceptor::from(tls.clone()).accept(stream).await?;
-        Ok(Arrival::Tls(Box::new(stream), client))
+        Ok(Received::Tls(Box::new(stream), client))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{self, Service};
+use super::arrival::Bounds;
 use super::certificates::Certificates;
 use super::proxies::Proxies;
 use super::reception::Reception;
@@ -22,7 +23,7 @@ use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::doors::{self, Doors, Engine, PlainDoor};
 use crate::hub::Hub;
-use crate::limits::OrganizationSeats;
+use crate::limits::{OrganizationSeats, UserSeats};
 use crate::log::Log;
 use crate::presence::Presence;
 use crate::register::{self, Register};
@@ -34,6 +35,8 @@ use crate::stats::Counters;
 pub struct Server {
     pub(super) doors: Arc<Doors>,
     pub(super) register: Arc<Register>,
+    bounds: Arc<Bounds>,
+    users: Arc<UserSeats>,
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing new is let in any more.
     pub(super) closing: CancellationToken,
@@ -45,8 +48,14 @@ pub struct Server {
 /// How much a server holds; all of it is zero at rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Census {
+    /// TCP connections.
+    pub tcp_connections: usize,
+    /// Handshakes that wait for their turn.
+    pub handshakes: usize,
     /// Seats of the server that are taken.
     pub connections: usize,
+    /// Those of them whose connections are not authenticated.
+    pub unauthenticated: usize,
     /// Sockets.
     pub sockets: usize,
     /// Sockets that are authenticated.
@@ -57,6 +66,8 @@ pub struct Census {
     pub namespaces: usize,
     /// Seats of organizations that are taken.
     pub seats: usize,
+    /// Seats of users that are taken, where they are bounded.
+    pub user_seats: usize,
 }
 
 impl Server {
@@ -111,6 +122,8 @@ impl Server {
         )
         .map_err(io::Error::other)?;
         let seats = Arc::new(OrganizationSeats::new(config.limits.max_connections_per_org));
+        let users = Arc::new(UserSeats::new(config.limits.max_connections_per_user));
+        let bounds = Bounds::new(&config, &counters);
         let register = Arc::new(Register::open(register(&config)).map_err(io::Error::other)?);
         tasks.spawn(register.clone().keep(tasks.clone(), stopping.clone()));
         let services = Services {
@@ -119,6 +132,7 @@ impl Server {
             directory: directory.clone(),
             presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping),
             seats: seats.clone(),
+            users: users.clone(),
             counters: counters.clone(),
             client_events: ClientEvents::start(&config.client_events, &tasks, &stopping).map_err(io::Error::other)?,
             register: register.clone(),
@@ -154,8 +168,9 @@ impl Server {
         let header_timeout = Duration::from_millis(config.server.header_timeout_ms);
         let reception = Arc::new(Reception { header_timeout, proxies: Proxies::new(&config.server), tls });
         let serve = |listener, router| {
-            let (reception, tasks, closing) = (reception.clone(), tasks.clone(), closing.clone());
-            tasks.clone().spawn(accept::run(listener, Service { router, reception, tasks, closing }))
+            let (reception, bounds) = (reception.clone(), bounds.clone());
+            let service = Service { router, reception, bounds, tasks: tasks.clone(), closing: closing.clone() };
+            tasks.spawn(accept::run(listener, service))
         };
         let mut plain_addresses = Vec::new();
         for (number, listener) in own_listeners {
@@ -165,7 +180,7 @@ impl Server {
             serve(listener, router);
         }
         serve(listener, doors::router(&doors));
-        Ok(Self { doors, register, tasks, closing, stopping, plain_addresses })
+        Ok(Self { doors, register, bounds, users, tasks, closing, stopping, plain_addresses })
     }
 
     /// Address the server listens on.
@@ -182,12 +197,16 @@ impl Server {
     pub fn census(&self) -> Census {
         let doors = &self.doors;
         Census {
+            tcp_connections: self.bounds.connections(),
+            handshakes: doors.handshakes(),
             connections: doors.seats.taken(),
+            unauthenticated: doors.seats.newcomers(),
             sockets: doors.sessions.count(),
             sessions_authenticated: doors.sessions.authenticated(),
             rooms: doors.directory.rooms().len(),
             namespaces: doors.directory.dynamic_namespaces(),
-            seats: doors.organization_seats.by_organization().iter().map(|(_, taken)| taken).sum(),
+            seats: doors.organization_seats.taken(),
+            user_seats: self.users.taken(),
         }
     }
 }
@@ -235,7 +254,10 @@ fn settings(config: &Config) -> Settings {
         write_stall_timeout: Duration::from_millis(config.outbox.write_stall_timeout_ms),
         max_message_bytes: limits.max_message_size_bytes,
         max_frame_bytes: limits.max_message_size_bytes.saturating_mul(4),
+        unauthenticated_bytes: limits.max_unauthenticated_message_bytes,
         compress_from_bytes: compress_from(config),
+        max_attachments: limits.max_attachments_per_event,
+        bytes_per_second: limits.rate_limit_bytes_per_second,
         packets_per_second: limits.rate_limit_messages_per_second.saturating_mul(4),
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
 use super::sessions::Sessions;
+use crate::stats::Refusal;
 use crate::wire::WireError;
 
 /// Sockets in the order in which their time is up: all have the same time.
@@ -65,6 +66,7 @@ pub(super) async fn run(sessions: Arc<Sessions>, stopping: CancellationToken) {
         for session in sessions.deadlines.take_due(before) {
             if session.identity().is_none() {
                 let error = WireError::AuthenticationTimeout(timeout);
+                sessions.services.counters.refused(Refusal::AuthenticationTimeouts);
                 sessions.services.counters.error(&error.to_string());
                 session.recipient.emit("error", &error.event());
                 sessions.dismiss_connection(&session.recipient.connection);

@@ -10,6 +10,7 @@ use super::session::Session;
 use super::subscribe::Answer;
 use super::{ack, authenticate, greeting, message, ping, presence, subscribe, unsubscribe};
 use crate::delivery::AnswerTo;
+use crate::stats::Refusal;
 use crate::wire::WireError;
 
 /// Takes an event in, as soon as socketioxide has it: bounded in size, rate and number.
@@ -29,21 +30,34 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
         tracing::info!(socket_id = %session.recipient.id, event = name_of(&incoming), size, organization, "message");
     }
     let rates = &sessions.rates;
+    let connection = &session.recipient.connection;
+    let counters = &sessions.services.counters;
     let allowed = if is_ack { rates.acks.take(&session.acks) } else { rates.messages.take(&session.messages) };
-    if !allowed {
-        if !rates.patience.take(&session.patience) {
-            tracing::warn!(socket_id = %session.recipient.id, "cut: keeps on over its rate");
-            return sessions.dismiss_connection(&session.recipient.connection);
+    let over = match allowed {
+        false => Some(WireError::RateLimited(config.limits.rate_limit_messages_per_second)),
+        true if !connection.takes_bytes(size) => {
+            Some(WireError::TooManyBytes(config.limits.rate_limit_bytes_per_second))
         }
-        return refuse(session, &incoming, &WireError::RateLimited(config.limits.rate_limit_messages_per_second));
+        true => None,
+    };
+    if let Some(error) = over {
+        counters.refused(Refusal::Messages);
+        if !rates.patience.take(&session.patience) {
+            counters.refused(Refusal::Abuse);
+            tracing::debug!(socket_id = %session.recipient.id, "cut: keeps on over its rate");
+            return sessions.dismiss_connection(connection);
+        }
+        return refuse(session, &incoming, &error);
     }
     if size > config.limits.max_message_size_bytes {
         let limit = config.limits.max_message_size_bytes;
+        counters.refused(Refusal::LargeMessages);
         return refuse(session, &incoming, &WireError::TooLarge { size, limit });
     }
     // Only this task adds events of this socket, so there is still room when it does.
-    if session.queue.is_full() {
-        return refuse(session, &incoming, &WireError::QueueFull(session.queue.limit()));
+    if !session.queue.has_room_for(size) {
+        counters.refused(Refusal::Messages);
+        return refuse(session, &incoming, &WireError::QueueFull(session.queue.waiting()));
     }
     match session.queue.push(incoming) {
         Pushed::Waiting => {}

@@ -1,12 +1,13 @@
 //! A socket becomes somebody, or proves anew who it is.
 
 use super::session::{Session, State};
-use super::sessions::Sessions;
+use super::sessions::{Services, Sessions};
 use crate::auth::Identity;
 use crate::config::Implicit;
 use crate::delivery::Interest;
 use crate::events::ChannelMask;
 use crate::hub::Owed;
+use crate::stats::Refusal;
 use crate::wire::WireError;
 
 /// What becomes of a socket that says who it is.
@@ -57,10 +58,7 @@ impl Session {
                 return Err(WireError::IdentityMismatch);
             }
         }
-        let seats = &sessions.services.seats;
-        if !visitor && !seats.take(&identity.organization, self.recipient.connection.key()) {
-            return Err(WireError::OrganizationFull(seats.limit()));
-        }
+        self.take_seats(sessions, &identity, visitor)?;
         let implicit = self.implicit(sessions, &identity);
         let allowed = self.allowed(sessions, &identity);
         let join = |owed, since| {
@@ -85,6 +83,26 @@ impl Session {
         self.know(sessions, &mut state, identity);
         state.attend(sessions);
         Ok(Identified { owed, ..Identified::default() })
+    }
+
+    /// Takes the seats of an organization and of a user; a visitor who says who it is has the first already.
+    fn take_seats(&self, sessions: &Sessions, identity: &Identity, visitor: bool) -> Result<(), WireError> {
+        let Services { seats, users, counters, .. } = &sessions.services;
+        let connection = &self.recipient.connection;
+        let Identity { user, organization, anonymous, .. } = identity;
+        if !visitor && !seats.take(organization, connection.key()) {
+            counters.refused(Refusal::OrganizationConnections);
+            return Err(WireError::OrganizationFull(seats.limit()));
+        }
+        if !anonymous && !users.take(&(organization.clone(), user.clone()), connection.key()) {
+            if !visitor {
+                seats.release(organization, connection.key());
+            }
+            counters.refused(Refusal::UserConnections);
+            return Err(WireError::UserFull(users.limit()));
+        }
+        connection.settle_in();
+        Ok(())
     }
 
     /// Gives a socket the claims of a new token for who it is; the subscriptions that these do not cover are left.

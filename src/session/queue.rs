@@ -105,12 +105,16 @@ impl Incoming {
 #[derive(Debug)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
+    /// Events that may wait.
     limit: usize,
+    /// Bytes that may; one event always may.
+    max_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Inner {
     waiting: VecDeque<Incoming>,
+    bytes: usize,
     worker: Worker,
     /// Events handled by who pushed them, since the last worker.
     handled: u8,
@@ -143,17 +147,19 @@ pub(super) enum Pushed {
 }
 
 impl Queue {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { inner: Mutex::new(Inner { waiting: VecDeque::new(), worker: Worker::Held, handled: 0 }), limit }
+    pub(super) fn new(limit: usize, max_bytes: usize) -> Self {
+        let inner = Inner { waiting: VecDeque::new(), bytes: 0, worker: Worker::Held, handled: 0 };
+        Self { inner: Mutex::new(inner), limit, max_bytes }
     }
 
-    pub(super) fn limit(&self) -> usize {
-        self.limit
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
     }
 
-    /// Whether there is no room for another event.
-    pub(super) fn is_full(&self) -> bool {
-        self.lock().waiting.len() >= self.limit
+    /// Whether there is room for another event, of so many bytes.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let inner = self.lock();
+        inner.waiting.is_empty() || (inner.waiting.len() < self.limit && inner.bytes + bytes <= self.max_bytes)
     }
 
     /// Takes an event in.
@@ -162,6 +168,7 @@ impl Queue {
         if inner.worker == Worker::Closed {
             return Pushed::Waiting;
         }
+        inner.bytes += incoming.size();
         inner.waiting.push_back(incoming);
         match inner.start() {
             Pushed::StartWorker if inner.handled < AT_ONCE => {
@@ -204,6 +211,7 @@ impl Queue {
             return None;
         }
         let next = inner.waiting.pop_front();
+        inner.bytes -= next.as_ref().map_or(0, Incoming::size);
         if next.is_none() {
             inner.waiting = VecDeque::new();
             if inner.worker == Worker::Busy {
@@ -217,7 +225,7 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut inner = self.lock();
         inner.worker = Worker::Closed;
-        inner.waiting = VecDeque::new();
+        (inner.waiting, inner.bytes) = (VecDeque::new(), 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -245,11 +253,11 @@ mod tests {
 
     #[test]
     fn events_wait_until_the_socket_is_let_in_and_one_worker_takes_them() {
-        let queue = Queue::new(2);
+        let queue = Queue::new(2, 100);
         assert_eq!(queue.push(event()), Pushed::Waiting);
         assert_eq!(queue.release(), Pushed::StartWorker);
         assert_eq!(queue.push(event()), Pushed::Waiting);
-        assert!(queue.is_full());
+        assert!(!queue.has_room_for(0));
         assert!(queue.next().is_some() && queue.next().is_some() && queue.next().is_none());
         for _ in 0..AT_ONCE {
             assert_eq!(queue.push(event()), Pushed::Handle);
@@ -264,7 +272,7 @@ mod tests {
 
     #[test]
     fn what_is_behind_an_event_that_ends_later_waits_for_it() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, 100);
         queue.release();
         assert_eq!(queue.push(event()), Pushed::Handle);
         assert_eq!(queue.push(event()), Pushed::Waiting);

@@ -95,7 +95,7 @@ impl Session {
             pid,
             first: Mutex::new(first),
             taken_over: AtomicBool::new(false),
-            queue: Queue::new(limits.max_queued_events),
+            queue: Queue::new(limits.max_queued_events, limits.max_queued_bytes),
             messages: Bucket::default(),
             acks: Bucket::default(),
             patience: Bucket::default(),
@@ -281,7 +281,11 @@ impl Session {
             } else {
                 hub.depart(organization, user, Some(self.seen(identity)), leave);
             }
-            sessions.services.seats.release(organization, self.recipient.connection.key());
+            let Services { seats, users, .. } = &sessions.services;
+            seats.release(organization, self.recipient.connection.key());
+            if !identity.anonymous {
+                users.release(&(organization.clone(), user.clone()), self.recipient.connection.key());
+            }
         } else {
             leave();
         }

@@ -26,7 +26,7 @@ use crate::connection::{Connection, Intake};
 use crate::delivery::{AnswerTo, Directory, RoomAdapter};
 use crate::dialects::Request;
 use crate::hub::Hub;
-use crate::limits::{OrganizationSeats, Rate};
+use crate::limits::{OrganizationSeats, Rate, UserSeats};
 use crate::presence::Presence;
 use crate::register::Register;
 use crate::rooms::NAMESPACE_PATTERNS;
@@ -49,6 +49,8 @@ pub struct Services {
     pub presence: Arc<Presence>,
     /// How many connections each organization holds.
     pub seats: Arc<OrganizationSeats>,
+    /// How many each user holds.
+    pub users: Arc<UserSeats>,
     /// What operators read.
     pub counters: Arc<Counters>,
     /// What happens with events of clients.

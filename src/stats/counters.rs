@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::refusals::{Refusal, Refusals};
+
 /// Seconds over which rates are averaged.
 const WINDOW: usize = 10;
 
@@ -19,6 +21,7 @@ pub struct Counters {
     cut_stalled: AtomicU64,
     published: Mutex<Published>,
     lost: Mutex<BTreeMap<u16, Lost>>,
+    refusals: Refusals,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +106,7 @@ impl Default for Counters {
             cut_stalled: AtomicU64::new(0),
             published: Mutex::default(),
             lost: Mutex::default(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -139,6 +143,16 @@ impl Counters {
     pub fn error(&self, text: &str) {
         self.errors.fetch_add(1, Ordering::Relaxed);
         self.lock().last_error = Some(text.to_owned());
+    }
+
+    /// Something was over a bound.
+    pub fn refused(&self, refusal: Refusal) {
+        self.refusals.count(refusal);
+    }
+
+    /// How often something of this kind was over a bound.
+    pub fn refusals(&self, refusal: Refusal) -> u64 {
+        self.refusals.of(refusal)
     }
 
     /// A newer value took the place of an event that waited for a client.

@@ -157,6 +157,9 @@ pub enum WireError {
     /// Too many messages in a second.
     #[error("more than {0} messages a second; slow down")]
     RateLimited(u32),
+    /// Too many bytes in a second.
+    #[error("more than {0} bytes a second; slow down")]
+    TooManyBytes(u32),
     /// Too many events of this socket wait for their turn.
     #[error("{0} events of this socket are waiting; slow down")]
     QueueFull(usize),
@@ -180,6 +183,12 @@ pub enum WireError {
     /// The organization is full.
     #[error("the organization holds {0} connections, the most allowed; close one first")]
     OrganizationFull(usize),
+    /// The user is connected as often as it may be.
+    #[error("the user holds {0} connections, the most allowed; close one first")]
+    UserFull(usize),
+    /// Too many are connecting.
+    #[error("too many are connecting; try again in a moment")]
+    Crowded,
     /// The connection is in as many namespaces as it may be.
     #[error("this connection is in {0} namespaces, the most allowed; leave one first")]
     TooManyNamespaces(usize),
@@ -231,11 +240,15 @@ impl WireError {
             | Self::Binary(_)
             | Self::NoTarget => Code::InvalidMessage,
             Self::TooLarge { .. } => Code::MessageTooLarge,
-            Self::RateLimited(_) | Self::QueueFull(_) => Code::RateLimitExceeded,
+            Self::RateLimited(_) | Self::TooManyBytes(_) | Self::QueueFull(_) => Code::RateLimitExceeded,
             Self::TooManySubscriptions(_) => Code::SubscriptionFailed,
             Self::NotSubscribed(_) => Code::RoomNotFound,
             Self::RoomFull { .. } => Code::RoomFull,
-            Self::ServerFull(_) | Self::OrganizationFull(_) | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
+            Self::ServerFull(_)
+            | Self::OrganizationFull(_)
+            | Self::UserFull(_)
+            | Self::Crowded
+            | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
             Self::ServiceDown(_) | Self::ServiceBusy(_) | Self::Stopping | Self::NotStored | Self::Internal => {
                 Code::InternalError
             }

@@ -50,6 +50,8 @@ pub struct Head<'a> {
     pub namespace: &'a str,
     /// Whether a query follows the namespace.
     pub has_query: bool,
+    /// Attachments that follow; as many as can be named when the number cannot be read.
+    pub attachments: u32,
     /// Ack id, if one is written.
     pub id: Option<u64>,
     /// The JSON, or nothing.
@@ -60,9 +62,11 @@ pub struct Head<'a> {
 pub fn parse(packet: &str) -> Option<Head<'_>> {
     let kind = Kind::of(*packet.as_bytes().first()?)?;
     let mut rest = &packet[1..];
+    let mut attachments = 0;
     if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
-        let dash = rest.find('-')?;
-        rest = &rest[dash + 1..];
+        let (count, behind) = rest.split_once('-')?;
+        attachments = count.parse().unwrap_or(u32::MAX);
+        rest = behind;
     }
     let mut namespace = "/";
     let mut has_query = false;
@@ -76,7 +80,7 @@ pub fn parse(packet: &str) -> Option<Head<'_>> {
     }
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let id = rest[..digits].parse().ok();
-    Some(Head { kind, namespace, has_query, id, body: &rest[digits..] })
+    Some(Head { kind, namespace, has_query, attachments, id, body: &rest[digits..] })
 }
 
 /// `4<type>[<namespace>,]`: how every Engine.IO message of a packet begins.
@@ -169,7 +173,9 @@ mod tests {
         assert_eq!((head.kind, head.namespace, head.id), (Kind::Ack, "/org/acme", Some(1 << 40)));
         assert_eq!(parse("1/org/acme").expect("a packet").namespace, "/org/acme");
         assert_eq!(parse("0/org/acme?token=x,{}").expect("a packet").namespace, "/org/acme");
-        assert_eq!(parse(r#"51-/n,7["e",{"_placeholder":true,"num":0}]"#).expect("a packet").id, Some(7));
+        let head = parse(r#"51-/n,7["e",{"_placeholder":true,"num":0}]"#).expect("a packet");
+        assert_eq!((head.id, head.attachments), (Some(7), 1));
+        assert_eq!(parse(r#"599999999999-["e"]"#).expect("a packet").attachments, u32::MAX);
         assert_eq!(parse(""), None);
         assert_eq!(parse("9"), None);
     }

@@ -23,8 +23,10 @@ pub struct Server {
     /// How long a stopping server waits for what is under way. Defaults to 5,000.
     pub shutdown_grace_ms: u64,
     /// How long a client may take to send the head of a request, and before that for what the proxy protocol and TLS
-    /// need. Defaults to 10,000.
+    /// need, and may ask for nothing. Defaults to 10,000.
     pub header_timeout_ms: u64,
+    /// How long a client may take to send the body of a request. Defaults to 30,000.
+    pub body_timeout_ms: u64,
     /// Addresses and networks (`10.0.0.0/8`) of proxies whose word on the client's address, scheme and host counts.
     /// Defaults to none.
     pub trusted_proxies: Vec<String>,
@@ -44,6 +46,7 @@ impl Default for Server {
             cors_origins: vec!["http://localhost:3000".into(), "http://localhost:5173".into()],
             shutdown_grace_ms: 5_000,
             header_timeout_ms: 10_000,
+            body_timeout_ms: 30_000,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             tls: Tls::default(),

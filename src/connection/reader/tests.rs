@@ -268,3 +268,32 @@ fn every_way_to_compress_is_understood() {
         assert_eq!((messages, result), (vec![(opcode::TEXT, b"Hello".to_vec())], Ok(())), "{compressed:x?}");
     }
 }
+
+#[test]
+fn a_long_message_may_begin_and_is_not_held() {
+    let mut reader = FrameReader::new(100_000, true);
+    reader.hold(1_000);
+    let mut bytes = client(FIN | opcode::TEXT, &[b'x'; 50_000]);
+    let mut received = Vec::new();
+    let mut feed = |reader: &mut FrameReader, bytes: &mut [u8]| {
+        reader.feed(bytes, |_, payload| received.push(payload.len()))
+    };
+    assert_eq!(feed(&mut reader, &mut bytes[..1_000]), Ok(()));
+    assert_eq!(feed(&mut reader, &mut bytes[1_000..2_000]), Err(close_code::TOO_BIG));
+    let mut reader = FrameReader::new(100_000, true);
+    reader.hold(1_000);
+    let mut bytes = client(FIN | opcode::TEXT, &[b'x'; 50_000]);
+    assert_eq!(feed(&mut reader, &mut bytes[..1_000]), Ok(()));
+    // Its sender is known by now.
+    reader.hold(100_000);
+    assert_eq!(feed(&mut reader, &mut bytes[1_000..]), Ok(()));
+    assert_eq!(received, [50_000]);
+}
+
+#[test]
+fn what_a_compressed_message_becomes_is_bounded_too() {
+    let mut reader = FrameReader::new(100_000, true);
+    reader.hold(1_000);
+    let bomb = client(FIN | RESERVED_1 | opcode::TEXT, &deflated(&[0; 50_000], 9));
+    assert_eq!(read(&mut reader, &bomb, || usize::MAX).1, Err(close_code::TOO_BIG));
+}

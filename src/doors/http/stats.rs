@@ -14,7 +14,7 @@ use crate::config::Right;
 use crate::doors::state::Doors;
 use crate::events::Catalogue;
 use crate::rooms::{RoomName, Scope};
-use crate::stats::Lost;
+use crate::stats::{Lost, Refusal};
 use crate::wire::{iso, now_ms};
 
 pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Caller) -> Result<Json<Value>, ApiError> {
@@ -23,7 +23,7 @@ pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Call
     let rooms = rooms(&doors, &caller);
     let by_organization: BTreeMap<String, usize> = doors
         .organization_seats
-        .by_organization()
+        .by_owner()
         .into_iter()
         .filter(|(organization, _)| caller.may_touch(Some(organization)))
         .map(|(organization, count)| (organization.to_string(), count))
@@ -54,10 +54,16 @@ pub(in crate::doors) async fn read(State(doors): State<Arc<Doors>>, caller: Call
             "last_error": totals.last_error.filter(|_| caller.may_touch(None)),
             "messages_lost": lost(&doors.hub.catalogue, &totals.lost),
             "connections_cut": { "overflow": totals.cut_overflow, "stalled": totals.cut_stalled },
+            "refused": refused(&doors),
             "uptime_seconds": totals.uptime.as_secs(),
             "server_start_time": iso(started),
         },
     })))
+}
+
+/// How often something was over a bound, by kind.
+fn refused(doors: &Doors) -> BTreeMap<&'static str, u64> {
+    Refusal::ALL.iter().map(|refusal| (refusal.name(), doors.counters.refusals(*refusal))).collect()
 }
 
 /// What slow readers did not get, by event.

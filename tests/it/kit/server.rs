@@ -237,18 +237,25 @@ async fn answer(call: Call) -> (u16, Value) {
 }
 
 fn empty(census: &Census) -> bool {
-    let Census { connections, sockets, sessions_authenticated, rooms, namespaces, seats, .. } = census;
-    [connections, sockets, sessions_authenticated, rooms, namespaces, seats].into_iter().all(|count| *count == 0)
+    let Census { handshakes, connections, unauthenticated, sockets, sessions_authenticated, .. } = census;
+    let Census { tcp_connections, rooms, namespaces, seats, user_seats, .. } = census;
+    let held = [handshakes, connections, unauthenticated, sockets, sessions_authenticated, rooms, namespaces];
+    held.into_iter().chain([tcp_connections, seats, user_seats]).all(|count| *count == 0)
 }
 
 fn tell(census: &Census) -> String {
     format!(
-        "{} connections, {} sockets, {} authenticated, {} rooms, {} namespaces and {} seats remain",
+        "{} TCP connections, {} handshakes, {} connections, {} of them unauthenticated, {} sockets, {} authenticated, \
+         {} rooms, {} namespaces, {} seats and {} of users remain",
+        census.tcp_connections,
+        census.handshakes,
         census.connections,
+        census.unauthenticated,
         census.sockets,
         census.sessions_authenticated,
         census.rooms,
         census.namespaces,
-        census.seats
+        census.seats,
+        census.user_seats
     )
 }
