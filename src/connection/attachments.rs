@@ -5,53 +5,54 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::frame::close_code;
 use crate::stats::Refusal;
 
-/// How long the attachments of a packet may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Attachments of a client that nobody knows: its events are refused, and should cost nothing.
-const OF_STRANGERS: u32 = 1;
+const OF_STRANGERS: u16 = 1;
 
 /// Attachments that are to come.
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
-    /// Their number in the lower half, and in the upper one since when, in seconds after the start of the server; one
+    /// Their number in the lowest bits, and above since when, in milliseconds after the start of the server; one
     /// client's packets come one after another, so nobody else writes it meanwhile.
     due: AtomicU64,
 }
 
+/// Bits for a number of attachments.
+const BITS: u32 = 16;
+
 impl Attachments {
-    fn expect(&self, count: u32, now: u64) {
-        self.due.store(if count == 0 { 0 } else { now << 32 | u64::from(count) }, Ordering::Relaxed);
+    fn expect(&self, count: u16, now: u64) {
+        self.due.store(if count == 0 { 0 } else { now << BITS | u64::from(count) }, Ordering::Relaxed);
     }
 
     fn arrive(&self) {
         let due = self.due.load(Ordering::Relaxed);
-        let left = if due as u32 <= 1 { 0 } else { due - 1 };
+        let left = if due as u16 <= 1 { 0 } else { due - 1 };
         self.due.store(left, Ordering::Relaxed);
     }
 
-    fn is_overdue(&self, now: u64) -> bool {
+    fn is_overdue(&self, now: u64, patience: Duration) -> bool {
         let due = self.due.load(Ordering::Relaxed);
-        due != 0 && now.saturating_sub(due >> 32) > PATIENCE.as_secs()
+        due != 0 && u128::from(now.saturating_sub(due >> BITS)) > patience.as_millis()
     }
 }
 
 impl Connection {
     /// A packet names its attachments; false if they are too many, and the connection ends.
     pub(super) fn expect_attachments(self: &Arc<Self>, count: u32) -> bool {
-        let most = u32::from(self.plane.settings.max_attachments);
-        if count > if self.is_settled_in() { most } else { most.min(OF_STRANGERS) } {
+        let most = self.plane.settings.max_attachments;
+        let most = if self.is_settled_in() { most } else { most.min(OF_STRANGERS) };
+        let Some(count) = u16::try_from(count).ok().filter(|count| *count <= most) else {
             self.plane.counters.refused(Refusal::Attachments);
             self.end_for_size();
             return false;
-        }
-        self.attachments.expect(count, self.seconds());
+        };
+        self.attachments.expect(count, self.millis());
         true
     }
 
@@ -62,7 +63,7 @@ impl Connection {
 
     /// A client that is alive, but does not send what it has announced, is cut.
     pub(super) fn check_attachments(&self) {
-        if self.attachments.is_overdue(self.seconds()) {
+        if self.attachments.is_overdue(self.millis(), self.plane.settings.body_timeout) {
             self.plane.counters.refused(Refusal::Attachments);
             self.cut();
         }
@@ -73,8 +74,8 @@ impl Connection {
         if self.transport.get().is_some() { self.finish(close_code::TOO_BIG) } else { self.cut() }
     }
 
-    fn seconds(&self) -> u64 {
-        Instant::now().duration_since(self.plane.started).as_secs()
+    fn millis(&self) -> u64 {
+        u64::try_from(self.plane.started.elapsed().as_millis()).unwrap_or_default()
     }
 }
 
@@ -85,13 +86,14 @@ mod tests {
     #[test]
     fn what_does_not_come_is_overdue() {
         let attachments = Attachments::default();
+        let is_overdue = |now| attachments.is_overdue(now, Duration::from_millis(10));
         attachments.expect(2, 100);
         attachments.arrive();
-        assert!(!attachments.is_overdue(110) && attachments.is_overdue(111));
+        assert!(!is_overdue(110) && is_overdue(111));
         attachments.arrive();
         attachments.arrive();
-        assert!(!attachments.is_overdue(1_000));
+        assert!(!is_overdue(1_000));
         attachments.expect(0, 100);
-        assert!(!attachments.is_overdue(1_000));
+        assert!(!is_overdue(1_000));
     }
 }

@@ -139,9 +139,14 @@ pub(super) async fn watch(plane: Arc<Plane>, stopping: CancellationToken) {
             () = stopping.cancelled() => return plane.lock_blocked().clear(),
         }
         let blocked: Vec<_> = plane.lock_blocked().values().cloned().collect();
-        for connection in blocked.into_iter().filter(|connection| connection.stalled_for(timeout)) {
-            plane.counters.stalled();
-            connection.cut();
+        for connection in blocked {
+            if connection.is_closed() {
+                // It was closed while it was put among them.
+                plane.forget_blocked(connection.key());
+            } else if connection.stalled_for(timeout) {
+                plane.counters.stalled();
+                connection.cut();
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub max_frame_bytes: usize,
     /// Largest message that is held of a client that nobody knows.
     pub unauthenticated_bytes: usize,
+    /// How long the attachments of an event may take to follow it.
+    pub body_timeout: Duration,
     /// Attachments of one event.
     pub max_attachments: u16,
     /// Bytes of messages that a connection may send in a second; 0 is no bound.

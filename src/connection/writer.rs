@@ -85,6 +85,7 @@ impl Connection {
             outbox.close();
             drop(outbox);
             self.plane.counters.overflow();
+            self.plane.forget_blocked(self.key);
             self.shut();
             return false;
         }

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use socketioxide::{ParserConfig, SocketIo};
 use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
+use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::task::TaskTracker;
 use tower::Service;
 

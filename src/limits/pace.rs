@@ -57,13 +57,8 @@ struct Ticket<'a> {
 impl Pace {
     /// So many turns a second, a quarter of them at once, while no more than `most` wait; without a bound for 0.
     pub fn new(per_second: u32, most: usize) -> Self {
-        let line = Line {
-            due: Instant::now(),
-            waiting: 0,
-            next: 0,
-            order: BTreeMap::new(),
-            by_network: HashMap::new(),
-        };
+        let line =
+            Line { due: Instant::now(), waiting: 0, next: 0, order: BTreeMap::new(), by_network: HashMap::new() };
         Self {
             interval: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
             credit: Duration::from_millis(250),

@@ -157,6 +157,7 @@ mod tests {
             max_message_bytes: 1,
             max_frame_bytes: 1,
             unauthenticated_bytes: 1,
+            body_timeout: Duration::from_secs(1),
             max_attachments: 1,
             bytes_per_second: 1,
             compress_from_bytes: None,

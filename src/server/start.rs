@@ -256,6 +256,7 @@ fn settings(config: &Config) -> Settings {
         max_frame_bytes: limits.max_message_size_bytes.saturating_mul(4),
         unauthenticated_bytes: limits.max_unauthenticated_message_bytes,
         compress_from_bytes: compress_from(config),
+        body_timeout: Duration::from_millis(config.server.body_timeout_ms),
         max_attachments: limits.max_attachments_per_event,
         bytes_per_second: limits.rate_limit_bytes_per_second,
         packets_per_second: limits.rate_limit_messages_per_second.saturating_mul(4),

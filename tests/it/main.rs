@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise, and nothing here is anyone's API"
 )]
 
+mod abuse;
 mod acks;
 mod api_keys;
 mod audit;

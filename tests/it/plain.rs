@@ -72,6 +72,7 @@ async fn a_plain_client_catches_up_by_since() {
 async fn malformed_frames_are_told_and_keep_the_connection() {
     let server = server().await;
     let mut plain = Plain::at(server.address, "/ws").await;
+    plain.authenticate("ann", "org").await;
     let deep = "[".repeat(1_000_000);
     let frames = [
         Message::text("not json"),

@@ -25,7 +25,7 @@ pub struct Server {
     /// How long a client may take to send the head of a request, and before that for what the proxy protocol and TLS
     /// need, and may ask for nothing. Defaults to 10,000.
     pub header_timeout_ms: u64,
-    /// How long a client may take to send the body of a request. Defaults to 30,000.
+    /// How long a client may take to send the body of a request, or the attachments of an event. Defaults to 30,000.
     pub body_timeout_ms: u64,
     /// Addresses and networks (`10.0.0.0/8`) of proxies whose word on the client's address, scheme and host counts.
     /// Defaults to none.

@@ -275,9 +275,8 @@ fn a_long_message_may_begin_and_is_not_held() {
     reader.hold(1_000);
     let mut bytes = client(FIN | opcode::TEXT, &[b'x'; 50_000]);
     let mut received = Vec::new();
-    let mut feed = |reader: &mut FrameReader, bytes: &mut [u8]| {
-        reader.feed(bytes, |_, payload| received.push(payload.len()))
-    };
+    let mut feed =
+        |reader: &mut FrameReader, bytes: &mut [u8]| reader.feed(bytes, |_, payload| received.push(payload.len()));
     assert_eq!(feed(&mut reader, &mut bytes[..1_000]), Ok(()));
     assert_eq!(feed(&mut reader, &mut bytes[1_000..2_000]), Err(close_code::TOO_BIG));
     let mut reader = FrameReader::new(100_000, true);
