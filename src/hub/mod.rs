@@ -21,6 +21,7 @@ mod receipts;
 mod replay;
 mod sequencer;
 mod since;
+mod turns;
 mod until;
 mod waiting;
 

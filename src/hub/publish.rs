@@ -17,6 +17,7 @@ use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
+use super::turns::{Turn, Turns};
 use crate::backend::CallError;
 use crate::config::{Config, Logging};
 use crate::connection::Plane;
@@ -74,6 +75,7 @@ pub struct Hub {
     pub(super) logging: Logging,
     pub(super) freshness: Freshness,
     pub(super) latest: Latest,
+    turns: Turns,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
     next_ack_id: AtomicU64,
@@ -121,6 +123,7 @@ impl Hub {
             delivered,
             freshness,
             latest: Latest::default(),
+            turns: Turns::default(),
             catalogue,
             receipts: Receipts::default(),
             offline: Offline::new(&config.offline, log.shards()),
@@ -160,6 +163,7 @@ impl Hub {
     /// # Errors
     /// If it cannot be stored, or the server stops before that and the entry goes with it.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
+        let _turn = self.turn(&draft.audience).await?;
         let receipt = self.open_receipt(&draft);
         let escalates = self.escalation.concerns(&draft);
         let for_users = concerns_users(&draft);
@@ -206,6 +210,16 @@ impl Hub {
             self.notes.written().await;
         }
         Ok(Published { message_id, position, recipients, sent_at_ms, explanation })
+    }
+
+    /// Waits for a turn of the organization that an entry is for.
+    async fn turn(&self, audience: &Audience) -> Result<Option<Turn<'_>>, WireError> {
+        let Some(scope) = audience.scope() else { return Ok(None) };
+        tokio::select! {
+            biased;
+            turn = self.turns.turn(&scope.organization) => Ok(Some(turn)),
+            () = self.stopping.cancelled() => Err(WireError::Stopping),
+        }
     }
 
     /// Has an entry delivered as soon as it is durable, whether or not the publisher still waits.

@@ -182,7 +182,9 @@ mod tests {
         let come = |_| {
             let newcomer = newcomers.enter(address(from)).expect("a place");
             let displaced = displaced.clone();
-            newcomer.when_displaced(move || drop(displaced.fetch_add(1, Ordering::Relaxed)));
+            newcomer.when_displaced(move || {
+                displaced.fetch_add(1, Ordering::Relaxed);
+            });
             newcomer
         };
         ((0..count).map(come).collect(), displaced)
@@ -229,7 +231,9 @@ mod tests {
         let _late = newcomers.enter(address(1)).expect("a place");
         let told = Arc::new(AtomicUsize::new(0));
         let count = told.clone();
-        early.when_displaced(move || drop(count.fetch_add(1, Ordering::Relaxed)));
+        early.when_displaced(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
         assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 }

@@ -13,6 +13,7 @@ use crate::auth::Identity;
 use crate::connection::Journal;
 use crate::delivery::Interest;
 use crate::presence::Status;
+use crate::rooms::Id;
 use crate::wire::{Pid, PublicId, now_ms};
 
 /// What is left of a session.
@@ -50,9 +51,17 @@ pub(super) struct Records {
 #[derive(Debug, Default)]
 struct Book {
     holders: HashMap<Key, Holder>,
-    /// Those that are gone, the first to go first; some may have come back since.
-    gone: VecDeque<(i64, Key)>,
+    /// Those of each organization that are gone, and of nobody in particular; who has none is forgotten.
+    gone: HashMap<Option<Id>, Gone>,
     /// How many are gone.
+    count: usize,
+}
+
+/// The sessions of an organization that are gone.
+#[derive(Debug, Default)]
+struct Gone {
+    /// The first to go first; some may have come back since.
+    order: VecDeque<(i64, Key)>,
     count: usize,
 }
 
@@ -91,20 +100,21 @@ impl Records {
     }
 
     fn keep(&self, book: &mut Book, key: Key, now: i64, record: Box<Record>) {
-        if !matches!(book.holders.insert(key, Holder::Gone(record, now)), Some(Holder::Gone(..))) {
-            book.count += 1;
-        }
-        book.gone.push_back((now, key));
-        while let Some((since, key)) = book.gone.front().copied() {
-            let is_there = matches!(book.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since);
-            if is_there && now_ms() - since < self.kept_for_ms && book.count <= self.most {
+        let whose = organization(&record);
+        book.take(key);
+        book.holders.insert(key, Holder::Gone(record, now));
+        book.count += 1;
+        let gone = book.gone.entry(whose.clone()).or_default();
+        gone.count += 1;
+        gone.order.push_back((now, key));
+        book.trim(&whose, now_ms() - self.kept_for_ms);
+        while book.count > self.most {
+            // An organization whose clients come and go loses its own.
+            let Some(largest) = book.gone.iter().max_by_key(|(_, gone)| gone.count).map(|(whose, _)| whose.clone())
+            else {
                 return;
-            }
-            book.gone.pop_front();
-            if is_there {
-                book.holders.remove(&key);
-                book.count -= 1;
-            }
+            };
+            book.drop_oldest(&largest);
         }
     }
 
@@ -120,12 +130,8 @@ impl Records {
         if let Holder::Live(id) = book.holders.get(&key)? {
             return Some(Found::Live(id.clone()));
         }
-        let holder = book.holders.remove(&key);
-        book.count -= 1;
-        match holder {
-            Some(Holder::Gone(record, since)) if now_ms() - since < self.kept_for_ms => Some(Found::Gone(record)),
-            _ => None,
-        }
+        let (record, since) = book.take(key)?;
+        (now_ms() - since < self.kept_for_ms).then_some(Found::Gone(record))
     }
 
     /// Forgets sessions whose client is gone, for good.
@@ -161,13 +167,81 @@ impl Records {
     }
 }
 
+impl Book {
+    /// Takes the record out that is kept under a key, if there is one.
+    fn take(&mut self, key: Key) -> Option<(Box<Record>, i64)> {
+        match self.holders.remove(&key)? {
+            Holder::Gone(record, since) => {
+                self.count -= 1;
+                let whose = organization(&record);
+                if let Some(gone) = self.gone.get_mut(&whose) {
+                    gone.count -= 1;
+                    if gone.count == 0 {
+                        self.gone.remove(&whose);
+                    }
+                }
+                Some((record, since))
+            }
+            live @ Holder::Live(_) => {
+                self.holders.insert(key, live);
+                None
+            }
+        }
+    }
+
+    /// The oldest record of an organization, or what is left of one that has been taken out.
+    fn oldest(&self, whose: &Option<Id>) -> Option<(i64, Key, bool)> {
+        let (since, key) = *self.gone.get(whose)?.order.front()?;
+        let is_there = matches!(self.holders.get(&key), Some(Holder::Gone(_, at)) if *at == since);
+        Some((since, key, is_there))
+    }
+
+    /// Drops an organization's records from before a time.
+    fn trim(&mut self, whose: &Option<Id>, before: i64) {
+        while let Some((since, _, is_there)) = self.oldest(whose) {
+            if is_there && since > before {
+                return;
+            }
+            self.drop_first(whose);
+        }
+    }
+
+    /// Drops an organization's oldest record.
+    fn drop_oldest(&mut self, whose: &Option<Id>) {
+        while let Some((_, _, is_there)) = self.oldest(whose) {
+            self.drop_first(whose);
+            if is_there {
+                return;
+            }
+        }
+    }
+
+    fn drop_first(&mut self, whose: &Option<Id>) {
+        let Some((_, key, is_there)) = self.oldest(whose) else { return };
+        if let Some(gone) = self.gone.get_mut(whose) {
+            gone.order.pop_front();
+        }
+        if is_there {
+            self.take(key);
+        }
+    }
+}
+
+/// Whose session a record is of.
+fn organization(record: &Record) -> Option<Id> {
+    record.identity.as_ref().map(|identity| identity.organization.clone())
+}
+
 fn key(pid: &Pid) -> Key {
     Sha256::digest(pid.reveal()).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::auth::Credentials;
     use crate::wire::Forms;
 
     fn record(id: &PublicId) -> Record {
@@ -209,6 +283,25 @@ mod tests {
             assert!(few.find(&pids[1]).is_some());
         }
         assert!(few.find(&pids[0]).is_some());
+    }
+
+    #[test]
+    fn a_flood_of_one_organization_takes_nothing_from_another() {
+        let records = Records::new(Duration::from_secs(60), 10);
+        let of = |organization: &str| {
+            let identity = json!({ "user_id": "u", "organization_id": organization }).to_string();
+            let identity = Credentials::read(&identity).expect("credentials").trusted().expect("an identity");
+            let (pid, id) = (Pid::fresh(), PublicId::fresh());
+            records.begin(&pid, &id);
+            records.end(&pid, &id, Some(Record { identity: Some(identity), ..record(&id) }));
+            pid
+        };
+        let honest: Vec<Pid> = (0..3).map(|_| of("honest")).collect();
+        let flood: Vec<Pid> = (0..100).map(|_| of("flood")).collect();
+        assert!(honest.iter().all(|pid| matches!(records.find(pid), Some(Found::Gone(_)))));
+        let left = flood.iter().filter(|pid| records.find(pid).is_some()).count();
+        assert_eq!(left, 7);
+        assert!(records.lock().gone.is_empty() && records.lock().count == 0);
     }
 
     #[test]
