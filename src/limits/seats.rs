@@ -33,7 +33,7 @@ impl Seats {
     /// A seat for a newcomer from this address, unless all are taken and no other newcomer makes room.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let makes_room = || self.newcomers.as_ref().is_some_and(|newcomers| newcomers.make_room(address));
-        if !self.count() && !(makes_room() && self.count()) {
+        if !(self.count() || makes_room() && self.count()) {
             return None;
         }
         let seat = Seat {

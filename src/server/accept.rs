@@ -99,7 +99,7 @@ async fn serve(
         async move {
             let mut request = match guard.begin(request) {
                 Ok(request) => request,
-                Err(refusal) => return Ok(refusal),
+                Err(refusal) => return Ok(*refusal),
             };
             if request.headers().get_all(HOST).iter().count() > 1 {
                 return Ok(two_hosts());

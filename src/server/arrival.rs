@@ -128,7 +128,7 @@ impl Guard {
     }
 
     /// A request has come: its body has to follow in time.
-    pub(super) fn begin(&self, request: Request<Incoming>) -> Result<Request<Body>, Response> {
+    pub(super) fn begin(&self, request: Request<Incoming>) -> Result<Request<Body>, Box<Response>> {
         self.has_asked.store(true, Ordering::Relaxed);
         let waited = self.lock().take();
         drop(waited);
@@ -137,7 +137,7 @@ impl Guard {
             self.bounds.counters.refused(Refusal::LargeHeads);
             let error = format!("the query is longer than {limit} bytes");
             let body = json!({ "error": error, "code": Code::MessageTooLarge });
-            return Err((StatusCode::URI_TOO_LONG, axum::Json(body)).into_response());
+            return Err(Box::new((StatusCode::URI_TOO_LONG, axum::Json(body)).into_response()));
         }
         let timeout = Duration::from_millis(self.bounds.config.server.body_timeout_ms);
         let counters = self.bounds.counters.clone();
