@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_kept_of_an_address() {
         let arrivals = Arrivals::new(0);
-        let _open: Vec<_> = (0..100).map(|_| arrivals.arrive([192, 0, 2, 1].into()).expect("a place")).collect();
+        let _open: Vec<_> = (0..100).map(|_| arrivals.arrive(Some([192, 0, 2, 1].into())).expect("a place")).collect();
         assert_eq!(arrivals.count(), 100);
         assert!(arrivals.lock().by_network.is_empty());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::expiries::Expiry;
 use super::queue::Queue;
 use super::records::Record;
-use super::sessions::Sessions;
+use super::sessions::{Services, Sessions};
 use crate::auth::{Door, Identity};
 use crate::config::Implicit;
 use crate::delivery::{Interest, Recipient};
