@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -105,6 +106,10 @@ pub(super) fn open_plain(
 /// The key of a handshake that is in order.
 fn check(request: &Request<Body>, peer: Peer, origins: &Origins) -> Result<HeaderValue, Box<Response>> {
     let headers = request.headers();
+    // A proxy would take what is a body to it for something else than what we take for frames.
+    if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        return Err(Box::new(refusal(3)));
+    }
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     // RFC 6455, section 4.2.1. What would follow as a body could be taken for frames, or the other way round.
     let in_order =

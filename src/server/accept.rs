@@ -1,5 +1,6 @@
 //! The accept loop: one task a TCP connection, until it is upgraded or ends.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -97,6 +98,9 @@ async fn serve(
     let service = service_fn(move |request: Request<Incoming>| {
         let (guard, router, reception) = (asked.clone(), router.clone(), reception.clone());
         async move {
+            // With a length beside it a proxy may see another end of this request than we do, and hyper hides the
+            // length: nothing behind it is read, as RFC 9112, section 6.1, asks for.
+            let is_last = request.headers().contains_key(TRANSFER_ENCODING);
             let mut request = match guard.begin(request) {
                 Ok(request) => request,
                 Err(refusal) => return Ok(*refusal),
@@ -111,7 +115,12 @@ async fn serve(
             }
             let peer = reception.proxies.peer(hop, client, scheme, request.headers_mut());
             request.extensions_mut().insert(peer);
-            router.oneshot(request).await.inspect(|response| guard.end(response))
+            let mut response = router.oneshot(request).await?;
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            guard.end(&response);
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = guard.http().serve_connection(TokioIo::new(stream), service).with_upgrades();
