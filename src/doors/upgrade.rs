@@ -106,10 +106,6 @@ pub(super) fn open_plain(
 /// The key of a handshake that is in order.
 fn check(request: &Request<Body>, peer: Peer, origins: &Origins) -> Result<HeaderValue, Box<Response>> {
     let headers = request.headers();
-    // A proxy would take what is a body to it for something else than what we take for frames.
-    if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
-        return Err(Box::new(refusal(3)));
-    }
     let version = headers.get(SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     // RFC 6455, section 4.2.1. What would follow as a body could be taken for frames, or the other way round.
     let in_order =

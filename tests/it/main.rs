@@ -51,6 +51,7 @@ mod smuggling;
 mod stall;
 mod subscribe;
 mod tenants;
+mod theft;
 mod tls;
 mod tokens;
 mod unkept;
