@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::to_raw_value;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::notes::Fact;
 use super::publication::{Publication, Target};
@@ -15,7 +16,7 @@ use crate::config;
 use crate::events::Priority;
 use crate::log::{Draft, Entry};
 use crate::rooms::ScopeFields;
-use crate::wire::{iso, now_iso};
+use crate::wire::{iso, now_iso, with_field};
 
 /// What is published.
 const EVENT: &str = "alert:escalated";
@@ -39,6 +40,14 @@ pub(super) struct Escalation {
 pub(super) struct Done {
     pub(super) published: bool,
     pub(super) called: bool,
+}
+
+/// What a service is told.
+#[derive(Serialize)]
+struct Told<'a> {
+    event: &'a str,
+    data: &'a RawValue,
+    timestamp: String,
 }
 
 impl Escalation {
@@ -81,18 +90,18 @@ impl Hub {
         if !done.published && self.publish_escalation(entry, &body).await {
             self.notes.add(|| Fact::Escalated { ack_id });
         }
-        if !done.called && self.call_service(entry, body).await {
+        if !done.called && self.call_service(entry, &body).await {
             self.notes.add(|| Fact::Called { ack_id });
         }
     }
 
     /// Publishes it if that is configured; false if the next process has to.
-    async fn publish_escalation(self: &Arc<Self>, entry: &Entry, body: &Value) -> bool {
+    async fn publish_escalation(self: &Arc<Self>, entry: &Entry, body: &RawValue) -> bool {
         let Some(scope) = entry.draft.audience.scope().filter(|_| self.escalation.config.publish) else { return true };
-        let Ok(payload) = to_raw_value(body) else { return true };
         let target = Target { scope: scope.into(), ..Target::default() };
         let priority = Some(Priority::Urgent);
-        let publication = Publication { target, priority, ..Publication::new(EVENT, payload, ScopeFields::default()) };
+        let publication =
+            Publication { target, priority, ..Publication::new(EVENT, body.to_owned(), ScopeFields::default()) };
         match self.draft(publication) {
             Ok(draft) => self.publish(draft).await.is_ok(),
             Err(error) => {
@@ -103,10 +112,11 @@ impl Hub {
     }
 
     /// Calls a service if there is one, until it has taken it or was asked often enough; false if the next process has to.
-    async fn call_service(&self, entry: &Entry, body: Value) -> bool {
+    async fn call_service(&self, entry: &Entry, body: &RawValue) -> bool {
         let Some(backend) = &self.escalation.backend else { return true };
         let config::Escalation { url, secret, .. } = &self.escalation.config;
-        let body = json!({ "event": EVENT, "data": body, "timestamp": now_iso() }).to_string();
+        let body = Told { event: EVENT, data: body, timestamp: now_iso() };
+        let body = serde_json::to_string(&body).expect("texts and JSON are always JSON");
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
             let Err(error) = backend.post(url, secret, body.clone()).await else { return true };
@@ -122,13 +132,8 @@ impl Hub {
     }
 
     /// The payload of the event, with who was told and has not acknowledged.
-    fn body(&self, entry: &Entry, receipt: &Receipt) -> Value {
+    fn body(&self, entry: &Entry, receipt: &Receipt) -> Box<RawValue> {
         let draft = &entry.draft;
-        let payload: Value = serde_json::from_str(draft.payload.get()).unwrap_or_default();
-        let mut body = match payload {
-            Value::Object(fields) => fields,
-            other => Map::from_iter([("data".to_owned(), other)]),
-        };
         let mut pending = self.progress_of(receipt).pending;
         let pending_count = pending.len();
         pending.truncate(NAMED);
@@ -141,7 +146,10 @@ impl Hub {
             "pending": pending,
             "pending_count": pending_count,
         });
-        body.insert("escalation".to_owned(), escalation);
-        body.into()
+        let payload = draft.payload.get();
+        with_field(payload, "escalation", &escalation).unwrap_or_else(|| {
+            let nested = format!("{{\"data\":{payload}}}");
+            with_field(&nested, "escalation", &escalation).expect("an object")
+        })
     }
 }
