@@ -386,3 +386,12 @@ async fn a_name_that_is_misspelt_is_refused_and_does_not_widen_the_target() {
     assert_eq!((status, &answer["code"]), (400, &json!("INVALID_MESSAGE")), "{answer}");
     agent.expect_silence(&server).await;
 }
+
+#[tokio::test]
+async fn a_path_that_is_no_text_is_refused_like_everything_else() {
+    let server = TestServer::start(|_| {}).await;
+    for path in ["/api/ws/messages/%ff", "/api/ws/rooms/%c3%28/messages", "/api/ws/connections/%80"] {
+        let reply = server.request(Call::get(&server.url(path))).await;
+        assert_eq!((reply.status, reply.json()["code"].as_str()), (400, Some("INVALID_MESSAGE")), "{}", reply.text);
+    }
+}

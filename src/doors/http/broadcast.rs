@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{self, hash};
+use super::path::Path;
 use crate::auth::Deed;
 use crate::config::{Config, Right};
 use crate::doors::state::Doors;

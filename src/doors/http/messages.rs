@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::error::ApiError;
+use super::path::Path;
 use crate::config::Right;
 use crate::delivery::{envelope, rooms_of};
 use crate::doors::state::Doors;

@@ -10,6 +10,7 @@ pub(super) mod health;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
+mod path;
 pub(super) mod presence;
 pub(super) mod rates;
 mod reader;
@@ -21,3 +22,4 @@ pub(super) mod tokens;
 
 pub(super) use caller::Caller;
 pub(super) use error::{ApiError, nothing_here, wrong_method};
+pub(super) use path::Path;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::intake::{Call, Message, fields, payload};
 use crate::config::Right;
 use crate::dialects::Dexter;
-use crate::doors::http::{ApiError, Caller};
+use crate::doors::http::{ApiError, Caller, Path};
 use crate::doors::state::Doors;
 use crate::rooms::Id;
 

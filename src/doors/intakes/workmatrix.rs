@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::intake::{Call, Message, fields};
-use crate::doors::http::{ApiError, Caller};
+use crate::doors::http::{ApiError, Caller, Path};
 use crate::doors::state::Doors;
 
 /// `{status}`, and whatever else.
