@@ -1,6 +1,6 @@
 //! A whole server in this process, and what the targets say to it over TCP.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -147,10 +147,9 @@ impl Http {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
-            match self.0.read(&mut byte) {
-                Ok(0) => return None,
-                Ok(_) => head.push(byte[0]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+            match self.0.read_exact(&mut byte) {
+                Ok(()) => head.push(byte[0]),
+                Err(error) if is_end(&error) => return None,
                 Err(error) => panic!("no answer: {error}"),
             }
         }
@@ -173,8 +172,14 @@ pub fn drain(mut stream: TcpStream) {
         match stream.read(&mut buffer) {
             Ok(0) => return,
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return,
+            Err(error) if is_end(&error) => return,
+            // By the clock of the fuzzer.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("the server does not close: {error}"),
         }
     }
+}
+
+fn is_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof)
 }

@@ -187,7 +187,8 @@ impl Loading {
             return None;
         }
         let set = paths.iter().find_map(|path| Some((path, self.tree.at(path)?.place.clone())));
-        let (path, place) = set.unwrap_or((&paths[0], Place::Unset));
+        // What is missing is missing in its section.
+        let (path, place) = set.unwrap_or_else(|| (&paths[0], self.tree.nearest(&paths[0]).place.clone()));
         Some(Problem { place, key: path.to_string(), message: finding.message })
     }
 }
@@ -470,6 +471,13 @@ colour = "red"
                     [server]\npath_aliases = [\n  \"/a\",\n  \"/ws/checkins\",\n]\n";
         let both = "\"/ws/checkins\" is the path of both doors.gym and server.path_aliases[1]";
         assert_eq!(problems(file(text)), [format!("config.toml:9: server.path_aliases[1]: {both}")]);
+    }
+
+    #[test]
+    fn what_is_missing_has_the_line_of_its_section() {
+        let told = problems(file("[auth]\n\n[doors.workmatrix]\nenabled = true\n"));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].starts_with("config.toml:3: doors.workmatrix.organization: "), "{told:#?}");
     }
 
     #[test]

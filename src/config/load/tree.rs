@@ -79,6 +79,12 @@ impl Node {
         })
     }
 
+    /// The last node on a path that is there.
+    pub(super) fn nearest(&self, path: &Path) -> &Node {
+        let there = (0..=path.0.len()).rev().find_map(|length| self.at(&Path(path.0[..length].to_vec())));
+        there.unwrap_or(self)
+    }
+
     /// Takes the node at the end of a path out of everything that is read from now on.
     pub(super) fn spoil(&mut self, path: &Path) {
         let found = path.0.iter().try_fold(&mut *self, |node, step| match (&mut node.value, step) {
