@@ -9,6 +9,8 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 
 CONFIG ?= config.toml
+# For each target.
+FUZZ_SECONDS ?= 60
 # Absolute, because the client tests run in their own folder.
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
@@ -16,7 +18,7 @@ CLIENT := assets/client/node_modules/ci.stamp
 JS_TESTS := js-client-tests/node_modules/ci.stamp
 PYTHON := js-client-tests/.venv/ci.stamp
 
-.PHONY: help run build dist test test-js bench lint fmt doc ci cargo npm python chromium
+.PHONY: help run build dist test test-js bench fuzz lint deny sbom fmt doc ci cargo npm python chromium c++ cargo-deny cargo-cyclonedx
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,15 +43,34 @@ test-js: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium ## Run the official cl
 bench: | cargo npm ## Measure this server beside its peers into docs/benchmarks.md (about 12 minutes)
 	bench/run
 
+fuzz: | cargo c++ ## Feed every reader of foreign bytes for FUZZ_SECONDS each (60)
+	fuzz/run $(FUZZ_SECONDS)
+
 lint: | cargo ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	@if [[ -n "$${CI:-}" ]] && ! command -v cargo-deny >/dev/null; then cargo install --locked --quiet cargo-deny || true; fi
 	@if command -v cargo-deny >/dev/null; then \
-		echo "cargo deny --locked check"; cargo deny --locked check; \
+		$(MAKE) --no-print-directory deny; \
 	else \
-		echo "skipped: cargo deny (not installed: cargo install --locked cargo-deny)"; \
+		echo "skipped: cargo deny (not installed: make deny installs it)"; \
 	fi
+
+# What is known of faults is fetched from where it is kept; all else is checked without a network.
+deny: | cargo-deny ## Check the dependencies: licences, sources, known faults
+	cargo deny --locked check bans licenses sources
+	cargo deny --manifest-path fuzz/Cargo.toml --locked check bans sources
+	@if git ls-remote --quiet https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then \
+		echo "cargo deny --locked check advisories"; cargo deny --locked check advisories; \
+	else \
+		echo "skipped: known faults (https://github.com/RustSec/advisory-db is out of reach)"; \
+	fi
+
+sbom: | cargo-cyclonedx npm ## Write what the server is made of into target/sbom, as CycloneDX
+	@mkdir -p target/sbom
+	cargo cyclonedx --format json --spec-version 1.5 --describe binaries --no-build-deps --target-in-filename
+	cd assets/client && npm sbom --sbom-format cyclonedx --package-lock-only > "$(CURDIR)/target/sbom/client.cdx.json"
 
 fmt: | cargo ## Format the Rust code
 	cargo fmt --all
@@ -71,6 +92,12 @@ $(PYTHON): js-client-tests/python/requirements.txt | python
 
 cargo:
 	@command -v cargo >/dev/null || { echo "Rust 1.95 or newer is needed (cargo is not on the PATH): https://rustup.rs" >&2; exit 1; }
+
+c++:
+	@tools/need g++ c++ g++ clang++
+
+cargo-deny cargo-cyclonedx: | cargo
+	@command -v $@ >/dev/null || cargo install --locked $@
 
 npm:
 	@command -v npm >/dev/null || { echo "Node.js 20 or newer is needed (npm is not on the PATH): https://nodejs.org" >&2; exit 1; }

@@ -17,6 +17,9 @@ const SHARDS: usize = 3;
 /// Bytes of the header of a segment.
 const HEADER: usize = 20;
 
+/// Nobody's log comes as far as this, which is where offsets begin to end.
+const LAST: u64 = 1 << 60;
+
 /// What a folder holds: names and contents of its files.
 type Files = Vec<(String, Vec<u8>)>;
 
@@ -144,6 +147,9 @@ fn survives(files: &[(String, Vec<u8>)]) {
 /// What is appended behind all that is found at the next start.
 fn goes_on(journal: Journal, folder: &TempDir) {
     let before: Vec<_> = (0..SHARDS).map(|shard| told(&journal, shard)).collect();
+    if (0..SHARDS).any(|shard| journal.head(shard) >= LAST) {
+        return;
+    }
     let appended = journal.append(&[0, 1, 2], 0, &[b"next"]).expect("room");
     journal.close().expect("a clean stop");
     drop(journal);
