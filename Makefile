@@ -59,8 +59,8 @@ lint: | cargo ## Check formatting, lints, documentation and dependencies
 
 # What is known of faults is fetched from where it is kept; all else is checked without a network.
 deny: | cargo-deny ## Check the dependencies: licences, sources, known faults
-	cargo deny --locked check bans licenses sources
-	cargo deny --manifest-path fuzz/Cargo.toml --locked check bans sources
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	cargo deny --manifest-path fuzz/Cargo.toml --locked check --hide-inclusion-graph bans sources
 	@if git ls-remote --quiet https://github.com/RustSec/advisory-db HEAD >/dev/null 2>&1; then \
 		echo "cargo deny --locked check advisories"; cargo deny --locked check advisories; \
 	else \
@@ -69,7 +69,8 @@ deny: | cargo-deny ## Check the dependencies: licences, sources, known faults
 
 sbom: | cargo-cyclonedx npm ## Write what the server is made of into target/sbom, as CycloneDX
 	@mkdir -p target/sbom
-	cargo cyclonedx --format json --spec-version 1.5 --describe binaries --no-build-deps --target-in-filename
+	cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries --no-build-deps --target-in-filename
+	mv tiercast_bin_*.cdx.json target/sbom/
 	cd assets/client && npm sbom --sbom-format cyclonedx --package-lock-only > "$(CURDIR)/target/sbom/client.cdx.json"
 
 fmt: | cargo ## Format the Rust code
