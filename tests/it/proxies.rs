@@ -81,12 +81,12 @@ async fn a_client_id_belongs_to_the_address_behind_the_proxy() {
     })
     .await;
     let open = async |address| Plain::open(server.address, "/ws/desk-7", &[("x-forwarded-for", address)]).await;
-    let mut first = open("203.0.113.9").await.ok().expect("a client");
+    let mut first = open("203.0.113.9").await.expect("a client");
     // Once it is greeted the id is its own.
     first.next().await.expect("a greeting");
     assert_eq!(open("203.0.113.10").await.err(), Some(409));
     // The same client has come again.
-    let second = open("6.6.6.6, 203.0.113.9").await.ok().expect("a client");
+    let second = open("6.6.6.6, 203.0.113.9").await.expect("a client");
     drop((first, second));
 }
 
