@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 
 /// Letters of an Engine.IO session id, and of a `pid`.
-const ID: usize = 20;
+const IDS: std::ops::RangeInclusive<usize> = 16..=20;
 
 /// No secret of ours has fewer or more.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=128;
@@ -42,7 +42,7 @@ pub fn hold(what: &'static str, secret: &Value) {
 
 /// Notes what a client that is not meant to learn a session id or a `pid` was sent.
 pub fn told(to: &str, text: &str) {
-    let mut found = words(text, &(ID..=ID)).peekable();
+    let mut found = words(text, &IDS).peekable();
     if found.peek().is_some() {
         let mut book = book();
         for word in found {
@@ -93,6 +93,12 @@ impl io::Write for Lines {
 fn words<'a>(text: &'a str, lengths: &std::ops::RangeInclusive<usize>) -> impl Iterator<Item = &'a str> {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     text.split(move |letter| !is_part(letter)).filter(move |word| lengths.contains(&word.len()))
+}
+
+#[test]
+fn what_clients_are_given_is_looked_for() {
+    assert!(IDS.contains(&socketioxide::socket::Sid::new().to_string().len()));
+    assert!(IDS.contains(&tiercast::wire::Pid::fresh().reveal().len()));
 }
 
 #[test]
