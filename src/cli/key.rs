@@ -51,7 +51,7 @@ pub(crate) fn run(Args { command: KeyCommand::New(args) }: &Args) -> Result<(), 
 }
 
 /// 258 random bits, in letters that need no quoting anywhere.
-fn fresh_key() -> Result<String, Failure> {
+pub(super) fn fresh_key() -> Result<String, Failure> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = [0_u8; 43];
     getrandom::fill(&mut random).map_err(|error| anyhow!("the system gives no random bytes: {error}"))?;

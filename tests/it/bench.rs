@@ -91,6 +91,50 @@ async fn clients_of_a_server_that_is_restarted_get_everything() {
 }
 
 #[tokio::test]
+async fn a_flood_costs_honest_clients_nothing_and_leaves_nothing_behind() {
+    // How fast events come is not judged here: tests run beside others.
+    let arguments =
+        format!("flood --hostile 63 --clients {CLIENTS} --seconds 3 --acts-per-second 4 --max-ratio 1000000");
+    let (output, report) = bench(words(&arguments)).await;
+    assert!(output.status.success(), "{}", told(&output));
+    for phase in ["calm", "flood", "after"] {
+        let phase = &report[phase];
+        assert_eq!(phase["received"], phase["expected"], "{report}");
+        assert!(phase["latency_ms"]["p99"].as_f64().expect("a time") > 0.0, "{report}");
+    }
+    let kinds = report["hostile"].as_object().expect("kinds");
+    assert_eq!(kinds.len(), 21, "{report}");
+    for (kind, tally) in kinds {
+        assert_eq!(tally["clients"], 3, "{kind}: {report}");
+        assert!(tally["acts"].as_u64().expect("a count") > 0, "{kind}: {report}");
+    }
+    // Each of these is answered in its own way, so that the attacks are what they say.
+    for (kind, answer) in [
+        ("oversized", "close 1009"),
+        ("bombs", "close 1009"),
+        ("invalid-frames", "close 1002"),
+        ("tokens", "AUTH_FAILED"),
+        ("keys", "HTTP 401"),
+        ("namespaces", "connect_error UNAUTHORIZED"),
+    ] {
+        assert!(kinds[kind]["answers"][answer].as_u64() > Some(0), "{kind}: {report}");
+    }
+    for level in ["connections", "sockets", "rooms", "open_files", "threads"] {
+        assert!(report["end"][level].as_u64() <= report["start"][level].as_u64(), "{level}: {report}");
+    }
+    assert!(report["back_ms"].is_u64(), "{report}");
+}
+
+#[tokio::test]
+async fn a_flood_that_does_more_than_it_may_fails() {
+    let arguments = "flood --hostile 1 --clients 1 --seconds 1 --kinds churn --max-rss-mb 1 --max-ratio 0.000001";
+    let (output, report) = bench(words(arguments)).await;
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("99th percentile") && told(&output).contains("more than 1"), "{}", told(&output));
+    assert_eq!(report["load"]["kinds"], serde_json::json!(["churn"]), "{report}");
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_measured_is_told_about() {
     for (arguments, said) in [
         ("jitter --url http://127.0.0.1:1", "cannot connect"),
@@ -99,6 +143,8 @@ async fn a_server_that_cannot_be_measured_is_told_about() {
         ("restart --server /nowhere/tiercast", "/nowhere/tiercast"),
         ("restart --config /nowhere/config.toml --clients 1", "/nowhere/config.toml"),
         ("restart --rate 0", "--rate"),
+        ("flood --hostile 0", "--hostile"),
+        ("flood --server /nowhere/tiercast --clients 1", "/nowhere/tiercast"),
         ("--client plain --transport polling", "--transport"),
         ("--client plain --form both", "--form"),
     ] {

@@ -1,6 +1,6 @@
 //! `tiercast bench` and its modes.
 
-use super::{args::LoadArgs, faults, run::run as measure};
+use super::{args::LoadArgs, faults, flood, run::run as measure};
 use crate::cli::Failure;
 
 /// Arguments of `tiercast bench`; without a mode it measures how fast events are delivered.
@@ -20,6 +20,8 @@ enum Mode {
     Jitter(faults::JitterArgs),
     /// Restart a server under its clients, and tell what they miss.
     Restart(faults::RestartArgs),
+    /// Attack a server of the tool's own while honest clients receive, and tell what that costs them.
+    Flood(flood::Args),
 }
 
 /// Runs `tiercast bench`.
@@ -31,5 +33,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => measure(&args.load),
         Some(Mode::Jitter(args)) => faults::jitter(args),
         Some(Mode::Restart(args)) => faults::restart(args),
+        Some(Mode::Flood(args)) => flood::run(args),
     }
 }

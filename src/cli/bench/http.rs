@@ -43,6 +43,11 @@ impl Connection {
         let stream = TcpStream::connect(target.address)
             .await
             .with_context(|| format!("cannot connect to {}", target.authority))?;
+        Self::over(stream)
+    }
+
+    /// Speaks HTTP over a connection that is there.
+    pub(super) fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::new() })
     }

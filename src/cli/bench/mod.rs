@@ -4,13 +4,15 @@
 //! this project, so that others can be compared in the same run. It shares a
 //! machine with the server it measures and is therefore frugal: a few threads,
 //! one task per client, one read buffer per thread, and no JSON decoding of
-//! what is delivered. [`faults`] holds the modes that break something.
+//! what is delivered. [`faults`] holds the modes that break something, and
+//! [`flood`] the one that attacks.
 
 mod args;
 mod client;
 mod clock;
 mod command;
 mod faults;
+mod flood;
 mod frame;
 mod http;
 mod inflate;
@@ -21,10 +23,12 @@ mod post;
 mod process;
 mod progress;
 mod publisher;
+mod random;
 mod report;
 mod requests;
 mod run;
 mod save;
+mod server;
 mod shard;
 mod target;
 mod websocket;

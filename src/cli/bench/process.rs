@@ -58,6 +58,17 @@ impl Process {
         number_after(&status, "VmRSS:").context("no VmRSS in /proc/<pid>/status")
     }
 
+    /// How many files it has open.
+    pub(super) fn open_files(&self) -> Result<u64> {
+        let path = format!("/proc/{}/fd", self.0);
+        Ok(fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?.count() as u64)
+    }
+
+    /// How many threads it has.
+    pub(super) fn threads(&self) -> Result<u64> {
+        number_after(&self.read("status")?, "Threads:").context("no Threads in /proc/<pid>/status")
+    }
+
     /// How many files it may have open.
     pub(super) fn open_files_limit(&self) -> Option<u64> {
         number_after(&self.read("limits").ok()?, "Max open files")
@@ -101,6 +112,7 @@ mod tests {
         let own = Process::own();
         assert!(own.rss_kb().unwrap() > 100);
         assert!(own.cpu().unwrap() <= Process::all_cpu().unwrap());
-        assert!(own.open_files_limit().unwrap() > 0);
+        assert!(own.open_files_limit().unwrap() > own.open_files().unwrap());
+        assert!(own.threads().unwrap() > 0);
     }
 }

@@ -27,13 +27,13 @@ impl Requests {
         Self { client, ..Self::default() }
     }
 
-    /// The message that says who client `index` is.
-    pub(super) fn authenticate(&mut self, index: usize, organization: &str, form: Form) -> String {
-        let user = format!("bench-{index}");
-        self.request(
-            "authenticate",
-            &json!({ "user_id": user, "organization_id": organization, "forms": form.as_str() }),
-        )
+    /// The message that says who client `index` is, and proves it where a token is asked for.
+    pub(super) fn authenticate(&mut self, index: usize, organization: &str, form: Form, token: Option<&str>) -> String {
+        let mut who = json!({ "user_id": user(index), "organization_id": organization, "forms": form.as_str() });
+        if let Some(token) = token {
+            who["token"] = token.into();
+        }
+        self.request("authenticate", &who)
     }
 
     /// The message that subscribes.
@@ -68,6 +68,11 @@ impl Requests {
             Kind::Plain => json!({ "event": what, "data": payload, "id": self.last }).to_string(),
         }
     }
+}
+
+/// The id of the user that client `index` is.
+pub(super) fn user(index: usize) -> String {
+    format!("bench-{index}")
 }
 
 fn of_ack(ack: &[u8]) -> serde_json::Result<(Option<u32>, Value)> {

@@ -90,6 +90,7 @@ impl<'a> Run<'a> {
             form: args.form,
             deflate: args.deflate,
             organization: args.organization.clone(),
+            tokens: Vec::new(),
             clients: args.clients,
             stalled: args.stalled,
             connect_rate: args.connect_rate,

@@ -52,6 +52,8 @@ pub(super) struct Plan {
     pub(super) deflate: bool,
     /// Organization they belong to.
     pub(super) organization: String,
+    /// What proves who each of them is; none where that is not asked for.
+    pub(super) tokens: Vec<String>,
     /// How many there are.
     pub(super) clients: usize,
     /// How many of them stop reading.

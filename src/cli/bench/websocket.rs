@@ -18,26 +18,29 @@ use super::{
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// The header that offers permessage-deflate, as browsers do.
+pub(super) const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
 /// Opens a WebSocket, offering permessage-deflate or not; what came behind the answer comes with it.
 ///
 /// # Errors
 /// If the server cannot be reached or refuses.
 pub(super) async fn upgrade(target: &Target, client: Kind, deflate: bool) -> Result<(Head, TcpStream, Vec<u8>)> {
-    let offer = match deflate {
-        true => "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
-        false => "",
-    };
-    let request = format!(
-        "GET {}{} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
-        target.path,
-        client.query(),
-        target.authority,
-    );
+    let offer = if deflate { OFFER } else { "" };
+    let path = format!("{}{}", target.path, client.query());
+    let request = request(&path, &target.authority, offer);
     let (head, stream, early) = Connection::open(target).await?.upgrade(request.as_bytes()).await?;
     ensure!(head.status == 101, "the server answered the upgrade with {}", head.status);
     ensure!(head.header("sec-websocket-accept") == Some(ACCEPT), "the server's Sec-WebSocket-Accept is wrong");
     Ok((head, stream, early))
+}
+
+/// The request that opens a WebSocket; `extra` are further headers.
+pub(super) fn request(path: &str, authority: &str, extra: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{extra}\r\n"
+    )
 }
 
 /// One read. The buffer is shared by the clients of a thread, so that an idle one owns none.

@@ -141,7 +141,10 @@ impl Conversation {
         let plan = &self.shard.plan;
         match step {
             Step::Opening | Step::Connecting | Step::Ready => "40".into(),
-            Step::Authenticating => self.requests.authenticate(self.index, &plan.organization, plan.form).into(),
+            Step::Authenticating => {
+                let token = plan.tokens.get(self.index).map(String::as_str);
+                self.requests.authenticate(self.index, &plan.organization, plan.form, token).into()
+            }
             Step::Subscribing => self.requests.subscribe(&plan.organization).into(),
         }
     }
@@ -180,6 +183,7 @@ mod tests {
             form,
             deflate: false,
             organization: "org_bench".to_owned(),
+            tokens: Vec::new(),
             clients: 1,
             stalled: 0,
             connect_rate: 1.0,

@@ -7,3 +7,4 @@ mod polling;
 mod websocket;
 
 pub(super) use either::Client;
+pub(super) use polling::{request as poll_request, sid};

@@ -98,7 +98,8 @@ impl Posts {
     }
 }
 
-fn request(target: &Target, method: &str, sid: &str, body: &str) -> Vec<u8> {
+/// A request of the polling transport; a handshake has no `sid` yet, and a poll no `body`.
+pub(in crate::cli::bench) fn request(target: &Target, method: &str, sid: &str, body: &str) -> Vec<u8> {
     let Target { path, authority, .. } = target;
     let sid = if sid.is_empty() { String::new() } else { format!("&sid={sid}") };
     let length = match body.len() {
@@ -108,7 +109,8 @@ fn request(target: &Target, method: &str, sid: &str, body: &str) -> Vec<u8> {
     format!("{method} {path}?EIO=4&transport=polling{sid} HTTP/1.1\r\nHost: {authority}\r\n{length}\r\n{body}").into()
 }
 
-fn sid(opened: &Response) -> Result<String> {
+/// The session id that a handshake is answered with.
+pub(in crate::cli::bench) fn sid(opened: &Response) -> Result<String> {
     let Response { status, body } = opened;
     ensure!(*status == 200, "the handshake was answered {status}: {}", String::from_utf8_lossy(body));
     let json = body.strip_prefix(b"0").context("the server did not begin with an OPEN packet")?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::random::Random;
+use crate::cli::bench::random::Random;
 
 const LEAST_MS: f64 = 1_000.0;
 const MOST_MS: f64 = 5_000.0;

@@ -12,11 +12,10 @@ use super::{
     backoff::Backoff,
     conversation::{Conversation, Dismissed, Step},
     link::Link,
-    random::Random,
     shard::{Cuts, Message, Shard},
     witness::Witness,
 };
-use crate::cli::bench::pace::Place;
+use crate::cli::bench::{pace::Place, random::Random};
 
 /// A client that comes back as stock clients do.
 pub(super) struct Client {

@@ -160,7 +160,8 @@ impl Conversation {
         }
         self.subscribed = false;
         self.step = Step::Authenticating;
-        Ok(Some(self.requests.authenticate(self.index, &self.shard.plan.organization, Form::Named).into()))
+        let organization = &self.shard.plan.organization;
+        Ok(Some(self.requests.authenticate(self.index, organization, Form::Named, None).into()))
     }
 
     fn answered(&mut self, ack: &[u8], now: u64) -> Result<Option<Reply>> {

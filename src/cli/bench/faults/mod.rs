@@ -14,12 +14,10 @@ mod jitter;
 mod ledger;
 mod link;
 mod publisher;
-mod random;
 mod recovery;
 mod report;
 mod restart;
 mod seen;
-mod server;
 mod shard;
 mod witness;
 

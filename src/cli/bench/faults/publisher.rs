@@ -8,11 +8,11 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{args::Common, expected::Expected, ledger::Ledger, random};
+use super::{args::Common, expected::Expected, ledger::Ledger};
 use crate::cli::bench::{
     clock::Clock,
     http::{Connection, Response},
-    payload, post,
+    payload, post, random,
     target::Target,
 };
 

@@ -6,19 +6,31 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tokio::{runtime, sync::watch, task, time};
 
-use super::{
-    args::RestartArgs,
-    crew::Crew,
-    ledger::Ledger,
-    publisher::Publisher,
-    report::Outcome,
-    server::{Server, Stopped},
-    shard::Plan,
-};
+use super::{args::RestartArgs, crew::Crew, ledger::Ledger, publisher::Publisher, report::Outcome, shard::Plan};
 use crate::cli::{
     Failure,
-    bench::{clock::Clock, process, progress, save::save, target::Target},
+    bench::{
+        clock::Clock,
+        process, progress,
+        save::save,
+        server::{Server, Settings, Stopped},
+        target::Target,
+    },
 };
+
+/// Limits that the load does not meet, and no line for each connection.
+const CONFIG: &str = "\
+[limits]
+max_connections_total = 1000000
+max_connections_per_org = 1000000
+room_max_size = 1000000
+
+[logging]
+level = \"warn\"
+log_connection_events = false
+log_subscription_events = false
+audit = false
+";
 
 /// What a run found out. Times are counted from the SIGTERM.
 #[derive(Debug, Serialize)]
@@ -81,7 +93,8 @@ pub(in crate::cli::bench) fn run(args: &RestartArgs) -> Result<(), Failure> {
 
 async fn complete(args: &RestartArgs) -> Result<Report> {
     let (clock, ledger) = (Clock::start(), Arc::new(Ledger::default()));
-    let mut server = Server::new(args)?;
+    let settings = args.config.as_deref().map_or(Settings::Text(CONFIG), Settings::File);
+    let mut server = Server::new(args.server.as_deref(), settings)?;
     let target = Target::parse(&format!("http://{}", server.address))?;
     let mut publisher = Publisher::new(&target, &args.common, args.rate, clock, &ledger)?;
     server.start(clock).await?;

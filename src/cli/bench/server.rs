@@ -17,8 +17,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{args::RestartArgs, random};
-use crate::cli::bench::clock::Clock;
+use super::{clock::Clock, random};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,6 +26,7 @@ const PROBE: Duration = Duration::from_millis(5);
 /// Characters of the server's log that are shown when it fails.
 const SHOWN: usize = 2_000;
 
+<<<<<<< HEAD:src/cli/bench/faults/server.rs
 /// Limits that the load does not meet, and no line for each connection.
 const CONFIG: &str = "\
 [limits]
@@ -39,7 +39,18 @@ level = \"warn\"
 log_connection_events = false
 log_subscription_events = false
 audit = false
+audit = false
 ";
+=======
+/// What a server is configured by, but for its address and its log.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Settings<'a> {
+    /// A file that somebody else has written.
+    File(&'a Path),
+    /// The text of one.
+    Text(&'a str),
+}
+>>>>>>> 24a6905 (Flood a server with hostile connections, and tell what honest clients notice):src/cli/bench/server.rs
 
 /// A server that can be stopped and started again.
 pub(super) struct Server {
@@ -66,21 +77,21 @@ pub(super) struct Stopped {
 struct Folder(PathBuf);
 
 impl Server {
-    /// A server that has yet to be started.
+    /// A server that has yet to be started: that program, or else this one.
     ///
     /// # Errors
     /// If there is no free port, or nothing can be written to the system's folder for temporary files.
-    pub(super) fn new(args: &RestartArgs) -> Result<Self> {
-        let program = match &args.server {
-            Some(program) => program.clone(),
+    pub(super) fn new(program: Option<&Path>, settings: Settings<'_>) -> Result<Self> {
+        let program = match program {
+            Some(program) => program.to_owned(),
             None => std::env::current_exe().context("this program does not know where it is; say --server")?,
         };
         let folder = Folder::new()?;
-        let config = match &args.config {
-            Some(config) => config.clone(),
-            None => {
+        let config = match settings {
+            Settings::File(config) => config.to_owned(),
+            Settings::Text(text) => {
                 let config = folder.0.join("config.toml");
-                fs::write(&config, CONFIG).with_context(|| format!("cannot write {}", config.display()))?;
+                fs::write(&config, text).with_context(|| format!("cannot write {}", config.display()))?;
                 config
             }
         };
@@ -105,6 +116,11 @@ impl Server {
         let open = clock.now();
         self.process = Some(process);
         Ok(open)
+    }
+
+    /// Its process, as long as it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref()?.id()
     }
 
     /// Sends it SIGTERM and waits until it has ended.
