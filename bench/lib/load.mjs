@@ -11,6 +11,8 @@ import { OURS, TIERCAST, start } from "./servers.mjs";
 const TIMEOUT_MS = 60_000;
 // A minute of events, and what clients may take to connect and to get what they miss.
 const FAULTS_TIMEOUT_MS = 180_000;
+// Modes in which the tool starts the server itself: to restart it, and to let attackers at it.
+const STARTS_ITS_OWN = ["restart", "flood"];
 const run = promisify(execFile);
 
 /** Starts a server, measures one row with it, and stops it. */
@@ -26,8 +28,7 @@ export async function measure(row, server) {
 
 /** Puts our server through one row of faults; what got lost is in the report. */
 export async function endure(row) {
-  // The tool starts the server itself where it is to restart it.
-  const running = row.mode === "restart" ? undefined : await start("tiercast");
+  const running = STARTS_ITS_OWN.includes(row.mode) ? undefined : await start("tiercast");
   try {
     const target = running ? ["--url", running.url] : ["--server", OURS];
     return await bench([row.mode, ...target, ...flags(row, "tiercast")], FAULTS_TIMEOUT_MS, { mayFail: true });

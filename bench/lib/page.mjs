@@ -88,6 +88,8 @@ function underFaults(results, run) {
     "",
     "Clients come back as stock ones do, with what `socket.io-client` 4.8 remembers; each tells which events it has got.",
     "One run each, of Tiercast alone: `tiercast bench jitter` and `tiercast bench restart`.",
+    "In the flood (`tiercast bench flood`) the attackers share the machine with the server and with the honest clients:",
+    "the ratio compares two phases of one run, and contains what the attackers themselves take of the cores.",
     "",
     "| measure | Tiercast | to reach |  |",
     "|---|---:|---|---|",

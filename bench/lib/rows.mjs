@@ -175,6 +175,10 @@ const again = ({ delivery }) => delivery.twice + delivery.out_of_order;
 const recovered = ({ connections }) => (100 * connections.recovered) / connections.reconnects;
 const clientsBack = ({ back, load }) => (100 * back.clients) / load.clients;
 
+const slower = ({ calm, flood }) => flood.latency_ms.p99 / calm.latency_ms.p99;
+const lostInFlood = ({ flood }) => flood.expected - flood.received;
+const acts = ({ hostile, load }) => Object.values(hostile).reduce((sum, kind) => sum + kind.acts, 0) / load.seconds;
+
 const DELIVERED = [
   { name: "delivered, %", read: deliveredOnce, digits: 3, reach: bound(100, "more") },
   { name: "delivered twice or out of order", read: again, digits: 0, reach: bound(0) },
@@ -208,6 +212,21 @@ export const FAULTS = [
       { name: "ms until half were back", read: ({ back }) => back.half_ms, digits: 0 },
       { name: "ms until 99 % were back", read: ({ back }) => back.p99_ms, digits: 0 },
       { name: "ms until all were back", read: ({ back }) => back.all_ms, digits: 0 },
+    ],
+  },
+  {
+    id: "flood",
+    title: "500 clients, 20 events/s, 2,000 hostile ones",
+    mode: "flood",
+    load: { clients: 500, rate: 20, hostile: 2000 },
+    measures: [
+      { name: "p99 ms, publish to receive, in the calm", read: ({ calm }) => calm.latency_ms.p99, digits: 1 },
+      { name: "p99 ms, publish to receive, in the flood", read: ({ flood }) => flood.latency_ms.p99, digits: 1 },
+      { name: "the one by the other", read: slower, digits: 2, reach: bound(1.5) },
+      { name: "deliveries lost in the flood", read: lostInFlood, digits: 0, reach: bound(0) },
+      { name: "hostile acts/s", read: acts, digits: 0 },
+      { name: "most memory, MB", read: ({ memory }) => memory.peak_kb / 1024, digits: 0, reach: bound(512) },
+      { name: "seconds until everything was back at the start level", read: ({ back_ms }) => (back_ms === null ? undefined : back_ms / 1000), digits: 1, reach: bound(60) },
     ],
   },
 ];
