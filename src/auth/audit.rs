@@ -58,7 +58,8 @@ impl<'a> Deed<'a> {
     }
 
     fn write(&self, outcome: &'static str, status: Option<u16>) {
-        let Self { who, action, address, organization, department, queue, event, message_id, subject, socket_id } = *self;
+        let Self { who, action, address, organization, department, queue, event, message_id, subject, socket_id } =
+            *self;
         let address = address.map(tracing::field::display);
         info!(
             target: AUDIT,

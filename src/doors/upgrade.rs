@@ -161,7 +161,9 @@ async fn hand_over(
     let (seat, peer, way) = match purpose {
         Purpose::New(seat, peer) => (seat, peer, None),
         Purpose::Plain(seat, peer, way) => (seat, peer, Some(way)),
-        Purpose::Upgrade(prober, sid) => return go_over(&doors, prober, (transport, arrival), &read, deflate, &sid).await,
+        Purpose::Upgrade(prober, sid) => {
+            return go_over(&doors, prober, (transport, arrival), &read, deflate, &sid).await;
+        }
     };
     let address = match peer.protocol {
         EngineIo::V3 => Uri::from_static("/ws/?EIO=3&transport=websocket"),

@@ -262,17 +262,22 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 async fn a_poll_whose_answer_nobody_reads_is_given_up() {
     let server = TestServer::start(|config| {
         config.outbox.write_stall_timeout_ms = 500;
-        config.heartbeat.ping_interval_ms = 300;
-        config.heartbeat.ping_timeout_ms = 300;
+        config.heartbeat.ping_interval_ms = 1_000;
+        config.heartbeat.ping_timeout_ms = 1_000;
     })
     .await;
-    let options = ConnectOptions::named().transport(Transport::Polling);
-    let client = server.connect_with(options).await.authenticate("org-1").await;
-    client.wire.freeze();
+    let (open, sid) = half_open(&server, FLOOD).await;
+    let connect = r#"40{"user_id":"ann","organization_id":"org-1"}"#;
+    let mut post =
+        Hostile::ask(server.address, FLOOD, &format!("{}{connect}", post(&polling(&sid), connect.len()))).await;
+    post.answer_with("200 OK").await;
+    let poll = format!("GET {} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", polling(&sid));
+    let mut reader = Hostile::ask(server.address, FLOOD, &poll).await;
+    reader.answer_with("\"connected\"").await;
     let pad = "x".repeat(900_000);
     server.broadcast("alert:triggered", json!({ "pad": pad }), json!({ "organization_id": "org-1" })).await;
-    let request = format!("GET {} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", polling(client.wire.sid()));
-    let _reader = Hostile::ask(server.address, FLOOD, &request).await;
+    drop((open, post));
+    assert!(reader.send(&poll).await);
     server.count("its session ends", |census| census.connections == 0 && census.seats == 0).await;
     server.count("and its answer is given up", |census| census.tcp_connections == 0).await;
 }

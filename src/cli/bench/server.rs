@@ -26,22 +26,6 @@ const PROBE: Duration = Duration::from_millis(5);
 /// Characters of the server's log that are shown when it fails.
 const SHOWN: usize = 2_000;
 
-<<<<<<< HEAD:src/cli/bench/faults/server.rs
-/// Limits that the load does not meet, and no line for each connection.
-const CONFIG: &str = "\
-[limits]
-max_connections_total = 1000000
-max_connections_per_org = 1000000
-room_max_size = 1000000
-
-[logging]
-level = \"warn\"
-log_connection_events = false
-log_subscription_events = false
-audit = false
-audit = false
-";
-=======
 /// What a server is configured by, but for its address and its log.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Settings<'a> {
@@ -50,7 +34,6 @@ pub(super) enum Settings<'a> {
     /// The text of one.
     Text(&'a str),
 }
->>>>>>> 24a6905 (Flood a server with hostile connections, and tell what honest clients notice):src/cli/bench/server.rs
 
 /// A server that can be stopped and started again.
 pub(super) struct Server {
