@@ -79,12 +79,6 @@ impl FileArgs {
     }
 }
 
-/// TLS with the files where they are.
-fn placed(tls: &Tls, beside: impl Fn(&str) -> PathBuf) -> Tls {
-    let place = |file: &str| if file.is_empty() { String::new() } else { beside(file).to_string_lossy().into_owned() };
-    Tls { cert_file: place(&tls.cert_file), key_file: place(&tls.key_file), ..tls.clone() }
-}
-
 /// The environment, where a text that is not Unicode is told as what it looks like instead of ending the program.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()))

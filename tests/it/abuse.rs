@@ -380,6 +380,7 @@ async fn what_waits_for_a_slow_service_is_bounded_in_bytes() {
         config.client_events = vec![ClientEvent {
             event: "ask".into(),
             action: ClientAction::Forward,
+            roles: None,
             to: None,
             published_as: None,
             url: Some(url),
