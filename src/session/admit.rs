@@ -77,10 +77,11 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
 impl Sessions {
     /// The connect middleware: whoever passes has a session, and loses no event sent early.
     fn admit(self: &Arc<Self>, socket: &Socket<RoomAdapter>, auth: Option<&str>) -> Result<(), WireError> {
+        let namespace = socket.ns();
+        // First of all: nobody else would sweep a namespace that was made for a connection which is gone by now.
+        let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
         let connection = connection_of(socket).ok_or(WireError::Internal)?;
         connection.set_sid(socket.id);
-        let namespace = socket.ns();
-        let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
         let Application { scope, identity, forms, channels, recovered } =
             self.check_connect(&connection, namespace, auth, true)?;
         let Some(rooms) = self.services.directory.namespace(namespace) else {
