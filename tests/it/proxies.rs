@@ -238,7 +238,7 @@ async fn every_word_of_a_proxy_is_read_without_a_fault() {
             assert_eq!(Raw::connect(server.address).await.ask(request).await.status, 200, "{header}: {value}");
         }
     }
-    let many = "10.1.1.1, ".repeat(5_000);
+    let many = "10.1.1.1, ".repeat(1_000);
     let request = format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {many}6.6.6.6\r\n\r\n");
     assert_eq!(Raw::connect(server.address).await.ask(request).await.status, 200);
     assert_eq!(server.publish("/broadcast", json!({})).await.0, 400);
