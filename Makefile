@@ -50,7 +50,6 @@ lint: | cargo ## Check formatting, lints, documentation and dependencies
 	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
-	@if [[ -n "$${CI:-}" ]] && ! command -v cargo-deny >/dev/null; then cargo install --locked --quiet cargo-deny || true; fi
 	@if command -v cargo-deny >/dev/null; then \
 		$(MAKE) --no-print-directory deny; \
 	else \

@@ -75,6 +75,8 @@ for (const { name, options, upgrades } of clients) {
     const upgrade = upgrades && upgraded(socket);
     await connected(socket);
     await upgrade;
+    // Before it says who it is, a client has less room.
+    assert.equal((await emitAck(socket, 'authenticate', { user_id: 'user_1', organization_id: 'acme' })).success, true);
 
     const large = await emitAck(socket, 'client:ping', { padding: 'x'.repeat(LIMIT - MARGIN) });
     assert.equal(large.pong, true);

@@ -13,13 +13,19 @@ use sha2::{Sha256, Sha384, Sha512};
 use tiercast::auth::Tokens;
 use tiercast::config::{Source, load};
 use tiercast::rooms::Id;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const SECRET: &str = "a secret that has at least sixty-four bytes, as the largest needs";
 
 static TOKENS: LazyLock<Arc<Tokens>> = LazyLock::new(|| {
     let text = format!("[auth.jwt]\nsecret = \"{SECRET}\"\nalgorithms = [\"HS256\", \"HS384\", \"HS512\"]\n");
     let config = load(Source::default().file("config.toml", text)).expect("a configuration");
-    Tokens::new(&config.auth.jwt).expect("a secret")
+    let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+    // With a secret alone there is nothing to wait for.
+    let starting = Tokens::start(&config.auth.jwt, &tasks, &stopping);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(starting).expect("keys").expect("a secret")
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -97,7 +103,7 @@ fn said(token: &str, claims: &[u8]) {
     let door = Id::parse("door").expect("an id");
     for organization in [None, Some(&door)] {
         let identity = match TOKENS.identify(token, organization) {
-            Ok(identity) => identity,
+            Ok(proven) => proven.identity,
             Err(why) => {
                 assert!(why.to_string().len() < 2_000, "{why}");
                 continue;

@@ -109,7 +109,7 @@ impl Running {
     #[allow(dead_code, reason = "not every target ends its connections")]
     pub fn is_empty(&self) {
         self.reaches(|census| {
-            let Census { connections, sockets, sessions_authenticated, rooms, namespaces, seats } = *census;
+            let Census { connections, sockets, sessions_authenticated, rooms, namespaces, seats, .. } = *census;
             connections + sockets + sessions_authenticated + rooms + namespaces + seats == 0
         });
         let (status, _) = Http(self.connect()).call("GET", "/livez", "", b"").expect("an answer");

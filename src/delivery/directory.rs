@@ -9,7 +9,7 @@ use super::batcher::Batches;
 use super::recipient::Recipient;
 use crate::dialects::Dialect;
 use crate::events::Catalogue;
-use crate::rooms::{Id, RoomName, parse_namespace};
+use crate::rooms::{Id, RoomName, namespace_of, parse_namespace};
 use crate::wire::PublicId;
 
 /// The directory of one server.
@@ -173,8 +173,19 @@ impl Directory {
         self.adapters_of(room).iter().filter_map(|adapter| adapter.rooms().created_at_ms(room)).min()
     }
 
+    /// The namespaces that may have members in a room.
     fn adapters_of(&self, room: &str) -> Vec<Arc<RoomAdapter>> {
-        RoomName::parse(room).map(|name| self.namespaces_of(name.organization())).unwrap_or_default()
+        match RoomName::parse(room) {
+            // What is subscribed to in a namespace lies within its scope, and an organization may have thousands.
+            Some(RoomName::Channel(_, scope)) => {
+                let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+                let around = scope.containing().into_iter().map(|outer| namespace_of(&outer));
+                let paths = std::iter::once("/".to_owned()).chain(around);
+                paths.filter_map(|path| namespaces.by_path.get(&path).cloned()).collect()
+            }
+            Some(name) => self.namespaces_of(name.organization()),
+            None => Vec::new(),
+        }
     }
 
     /// Every listed room with the public ids of its members.
