@@ -1,7 +1,7 @@
 //! The keys that tokens are checked with: a secret, files, and a URL.
 //!
 //! `source.rs` is where keys come from and `refresh.rs` when; `jwks.rs` and
-//! `pem.rs` read what is there. A [`Key`] knows which algorithms it verifies,
+//! `pem.rs` read what is there. A key knows which algorithms it verifies,
 //! so that none is ever used for what it was not made for.
 
 mod jwks;
