@@ -447,7 +447,8 @@ async fn a_client_whose_key_is_new_is_cut_rather_than_refused_and_comes_back() {
             server.try_connect(ConnectOptions::named().auth(auth)).await
         };
         match connect().await {
-            Ok(_) => panic!("nobody has told the server of this key"),
+            // What the attempt before has asked for may have come with this key already.
+            Ok(_) => return false,
             Err(Refused::Closed) => {}
             // The set was asked for just before: a client that is sent away for good is what is left.
             Err(refused) => return !refused.message().contains("kid"),
