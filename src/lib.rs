@@ -26,8 +26,10 @@ pub mod limits;
 pub mod register;
 pub mod stats;
 
+pub mod cluster;
 pub mod config;
 pub mod dialects;
 pub mod events;
+pub mod redis;
 pub mod rooms;
 pub mod wire;

@@ -15,6 +15,8 @@ const LAYERS: &[&[&str]] = &[
     &["rooms"],
     &["events"],
     &["config"],
+    &["redis"],
+    &["cluster"],
     &["dialects"],
     &["auth", "backend", "limits", "register", "stats"],
     &["log"],

@@ -6,6 +6,7 @@
 mod api;
 mod auth;
 mod client_events;
+mod cluster;
 mod doors;
 mod limits;
 mod server;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::api::{Api, ApiKey, Right};
 pub use self::auth::{Auth, AuthMode, Jwt, JwtAlgorithm, JwtClaims, Secret};
 pub use self::client_events::{ClientAction, ClientEvent, RelayTo};
+pub use self::cluster::{Cluster, OnRedisLoss, RedisTopology};
 pub use self::doors::{
     ApierDoor, DemoDoor, DexterDoor, DoorIdentity, Doors, GenericDoor, GymDoor, IntradayDoor, MAX_BATCH_MS,
     UnknownMembers, WorkMatrixDoor,
@@ -312,6 +314,8 @@ pub enum LogStore {
     Memory,
     /// In files.
     Disk,
+    /// In Redis, which the nodes of a cluster share.
+    Redis,
 }
 
 /// When a publication counts as kept.

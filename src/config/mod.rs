@@ -12,11 +12,11 @@ mod problem;
 mod validate;
 
 pub use keys::{
-    Api, ApiKey, ApierDoor, Auth, AuthMode, Client, ClientAction, ClientEvent, Compression, CustomEvent, DemoDoor,
-    DexterDoor, DoorIdentity, Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor, Heartbeat,
-    Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat, MAX_BATCH_MS,
-    Offline, Outbox, Presence, Recovery, RelayTo, Right, Secret, Server, Subscriptions, Tls, TlsVersion,
-    UnknownMembers, WorkMatrixDoor,
+    Api, ApiKey, ApierDoor, Auth, AuthMode, Client, ClientAction, ClientEvent, Cluster, Compression, CustomEvent,
+    DemoDoor, DexterDoor, DoorIdentity, Doors, Durability, Escalation, Events, Freshness, GenericDoor, GymDoor,
+    Heartbeat, Implicit, IntradayDoor, Jwt, JwtAlgorithm, JwtClaims, Limits, Log, LogStore, Logging, LoggingFormat,
+    MAX_BATCH_MS, Offline, OnRedisLoss, Outbox, Presence, Recovery, RedisTopology, RelayTo, Right, Secret, Server,
+    Subscriptions, Tls, TlsVersion, UnknownMembers, WorkMatrixDoor,
 };
 pub use load::{Source, load, load_with};
 pub use origin::{HostPattern, OriginPattern, PortPattern};
@@ -56,6 +56,8 @@ pub struct Config {
     pub escalation: Escalation,
     /// The log of what was published.
     pub log: Log,
+    /// Several servers that share the log.
+    pub cluster: Cluster,
     /// The doors beside Socket.IO.
     pub doors: Doors,
     /// What happens with events that clients send.

@@ -4,6 +4,7 @@
 //! know. The ranges of numbers are in `ranges.rs`.
 
 mod client_events;
+mod cluster;
 mod doors;
 mod jwt;
 mod paths;
@@ -37,6 +38,7 @@ pub(super) fn problems(config: &Config) -> Vec<Finding> {
     let mut found = Findings(ranges::problems(config));
     check_address(config, &mut found);
     server::check(config, &mut found);
+    cluster::check(config, &mut found);
     paths::check(config, &mut found);
     jwt::check(config, &mut found);
     check_url("escalation.url", &config.escalation.url, &mut found);

@@ -98,7 +98,7 @@ impl Log {
         let count = usize::from(config.shards.max(1));
         let settings = settings(config, count);
         let (store, notes): (Box<dyn Store>, _) = match config.store {
-            LogStore::Memory => (Box::new(Memory::new(settings)), None),
+            LogStore::Memory | LogStore::Redis => (Box::new(Memory::new(settings)), None),
             LogStore::Disk => {
                 let folder = Path::new(&config.path);
                 let journal = Journal::open(folder, settings)?;

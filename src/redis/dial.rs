@@ -1,0 +1,183 @@
+//! How connections are opened: to a server, to the master that sentinels know, or to a Redis Cluster.
+
+use std::fs;
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::{ClusterClient, ClusterConfig};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates,
+    TlsMode,
+};
+use tokio::sync::Mutex;
+
+use super::connection::Connection;
+use crate::config::{self, RedisTopology};
+
+/// Delays between attempts of a connection that comes back by itself.
+const MIN_DELAY: Duration = Duration::from_millis(20);
+const MAX_DELAY: Duration = Duration::from_millis(500);
+
+/// How one server, or one Redis Cluster, is reached.
+pub(super) struct Dial {
+    /// What tells it from others: address and database, or the name of the master.
+    pub(super) label: String,
+    timeout: Duration,
+    to: To,
+}
+
+enum To {
+    Server(Client),
+    Master(Mutex<SentinelClient>),
+    Cluster(ClusterClient),
+}
+
+impl Dial {
+    /// All that a configuration names.
+    pub(super) fn all(config: &config::Cluster) -> Result<Vec<Self>, String> {
+        let timeout = Duration::from_millis(config.redis_timeout_ms);
+        let certificates = certificates(&config.redis_ca_file)?;
+        let urls = config.redis_urls.iter().enumerate().map(|(index, url)| {
+            let info = url.reveal().into_connection_info();
+            info.map_err(|error| format!("cluster.redis_urls[{index}]: {}", reason(&error)))
+        });
+        let urls: Vec<ConnectionInfo> = urls.collect::<Result<_, _>>()?;
+        let dial = |label, to| Self { label, timeout, to };
+        match config.redis_topology {
+            RedisTopology::Servers => urls
+                .into_iter()
+                .map(|url| {
+                    let label = format!("{}/{}", url.addr(), url.redis_settings().db());
+                    Ok(dial(label, To::Server(client(url, certificates.as_ref())?)))
+                })
+                .collect(),
+            RedisTopology::Sentinel => {
+                let masters = config.sentinel_masters.iter();
+                masters
+                    .map(|name| {
+                        let master = master(&urls, name, config, certificates.as_ref());
+                        let master = master.map_err(|error| reason(&error))?;
+                        Ok(dial(name.clone(), To::Master(Mutex::new(master))))
+                    })
+                    .collect()
+            }
+            RedisTopology::Cluster => {
+                let mut builder =
+                    ClusterClient::builder(urls).connection_timeout(timeout).response_timeout(timeout).retries(2);
+                if let Some(certificates) = certificates {
+                    builder = builder.certs(certificates);
+                }
+                let client = builder.build().map_err(|error| format!("cluster.redis_urls: {}", reason(&error)))?;
+                Ok(vec![dial("cluster".to_owned(), To::Cluster(client))])
+            }
+        }
+    }
+
+    /// The connection for everything that is answered at once.
+    pub(super) async fn shared(&self) -> Result<Connection, RedisError> {
+        if let To::Server(client) = &self.to {
+            let config = ConnectionManagerConfig::new()
+                .set_min_delay(MIN_DELAY)
+                .set_max_delay(MAX_DELAY)
+                .set_number_of_retries(1)
+                .set_connection_timeout(Some(self.timeout))
+                .set_response_timeout(Some(self.timeout));
+            return ConnectionManager::new_with_config(client.clone(), config).await.map(Connection::Managed);
+        }
+        self.open(Duration::ZERO).await
+    }
+
+    /// A connection of its own, for commands that may wait so long for something to happen.
+    pub(super) async fn open(&self, blocks_for: Duration) -> Result<Connection, RedisError> {
+        let response_timeout = self.timeout + blocks_for;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(response_timeout));
+        let client = match &self.to {
+            To::Server(client) => client.clone(),
+            To::Master(sentinels) => {
+                let asking = async { sentinels.lock().await.async_get_client().await };
+                tokio::time::timeout(self.timeout, asking).await.map_err(|_| no_answer())??
+            }
+            To::Cluster(cluster) => {
+                let config =
+                    ClusterConfig::new().set_connection_timeout(self.timeout).set_response_timeout(response_timeout);
+                let connecting = cluster.get_async_connection_with_config(config);
+                let connected = tokio::time::timeout(self.timeout, connecting).await.map_err(|_| no_answer())?;
+                return connected.map(Connection::Cluster);
+            }
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
+    }
+}
+
+fn no_answer() -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
+}
+
+fn client(url: ConnectionInfo, certificates: Option<&TlsCertificates>) -> Result<Client, String> {
+    let opened = match certificates.filter(|_| is_tls(&url)) {
+        Some(certificates) => Client::build_with_tls(url, certificates.clone()),
+        None => Client::open(url),
+    };
+    opened.map_err(|error| format!("cluster.redis_urls: {}", reason(&error)))
+}
+
+/// The sentinels' own user and password are those of the URLs.
+fn master(
+    urls: &[ConnectionInfo],
+    name: &str,
+    config: &config::Cluster,
+    certificates: Option<&TlsCertificates>,
+) -> Result<SentinelClient, RedisError> {
+    let sentinels = urls.iter().map(|url| url.addr().clone());
+    let mut builder = SentinelClientBuilder::new(sentinels, name, SentinelServerType::Master)?;
+    if let Some(url) = urls.first() {
+        let settings = url.redis_settings();
+        if let Some(user) = settings.username() {
+            builder = builder.set_client_to_sentinel_username(user);
+        }
+        if let Some(password) = settings.password() {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        if is_tls(url) {
+            builder = builder.set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+    }
+    if let Some(certificates) = certificates {
+        builder = builder.set_client_to_sentinel_certificates(certificates.clone());
+        builder = builder.set_client_to_redis_certificates(certificates.clone());
+    }
+    if !config.redis_username.is_empty() {
+        builder = builder.set_client_to_redis_username(&config.redis_username);
+    }
+    if !config.redis_password.reveal().is_empty() {
+        builder = builder.set_client_to_redis_password(config.redis_password.reveal());
+    }
+    builder.build()
+}
+
+fn is_tls(url: &ConnectionInfo) -> bool {
+    matches!(url.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+fn certificates(file: &str) -> Result<Option<TlsCertificates>, String> {
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let read = fs::read(file).map_err(|error| format!("cluster.redis_ca_file: {file:?} cannot be read: {error}"))?;
+    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(read) }))
+}
+
+/// What is wrong, without the URL, which may hold a password.
+fn reason(error: &RedisError) -> String {
+    error.category().to_owned() + &error.detail().map(|detail| format!(": {detail}")).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Dial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dial").field("label", &self.label).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! One Redis server: the connection to it that everybody shares, and whether it answers.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation, ServerErrorKind};
+use tokio::sync::Mutex;
+
+use super::connection::Connection;
+use super::dial::Dial;
+
+/// One Redis server, or one Redis Cluster.
+#[derive(Debug)]
+pub struct Server {
+    dial: Dial,
+    shared: Mutex<Option<Connection>>,
+    is_away: AtomicBool,
+}
+
+impl Server {
+    pub(super) fn new(dial: Dial) -> Self {
+        Self { dial, shared: Mutex::default(), is_away: AtomicBool::new(false) }
+    }
+
+    /// Its address and database, or the name of the master; the same for all nodes of a cluster.
+    pub fn label(&self) -> &str {
+        &self.dial.label
+    }
+
+    /// Whether it has answered the last time it was asked.
+    pub fn is_there(&self) -> bool {
+        !self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// If there is no connection or no answer in time, in which case it may have run, or if Redis refuses it.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        self.with(|mut connection| async move { command.query_async(&mut connection).await }).await
+    }
+
+    /// Runs several commands in one go.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn pipe<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, RedisError> {
+        self.with(|mut connection| async move { commands.query_async(&mut connection).await }).await
+    }
+
+    /// Runs a script, which nothing comes between.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
+        self.with(|mut connection| async move { script.invoke_async(&mut connection).await }).await
+    }
+
+    /// A connection of its own, for commands that may wait so long for something to happen.
+    ///
+    /// # Errors
+    /// If there is none in time.
+    pub async fn open(&self, blocks_for: Duration) -> Result<Connection, RedisError> {
+        let opened = self.dial.open(blocks_for).await;
+        self.heed(opened.as_ref().err());
+        opened
+    }
+
+    /// Takes note of what came of a command on a connection of its own.
+    pub fn heed(&self, error: Option<&RedisError>) {
+        let is_away = error.is_some_and(is_loss);
+        if self.is_away.swap(is_away, Ordering::Relaxed) != is_away {
+            match error {
+                Some(error) if is_away => tracing::warn!(server = self.label(), %error, "Redis does not answer"),
+                _ => tracing::info!(server = self.label(), "Redis answers again"),
+            }
+        }
+    }
+
+    async fn with<T, F>(&self, run: impl FnOnce(Connection) -> F) -> Result<T, RedisError>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let outcome = match self.connection().await {
+            Ok(connection) => run(connection).await,
+            Err(error) => Err(error),
+        };
+        if outcome.as_ref().err().is_some_and(is_loss) {
+            // The next one is opened anew: behind the name or the sentinels there may be another master by now.
+            *self.shared.lock().await = None;
+        }
+        self.heed(outcome.as_ref().err());
+        outcome
+    }
+
+    async fn connection(&self) -> Result<Connection, RedisError> {
+        let mut shared = self.shared.lock().await;
+        if let Some(connection) = &*shared {
+            return Ok(connection.clone());
+        }
+        let opened = self.dial.shared().await?;
+        Ok(shared.insert(opened).clone())
+    }
+}
+
+/// Whether an error says that there is nobody who could do anything, and not that it may not be done.
+fn is_loss(error: &RedisError) -> bool {
+    let is_ours = |kind: ServerErrorKind| {
+        matches!(
+            kind,
+            ServerErrorKind::ReadOnly
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::BusyLoading
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::TryAgain
+        )
+    };
+    match error.kind() {
+        ErrorKind::Server(kind) => is_ours(kind),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client | ErrorKind::Extension => false,
+        _ => true,
+    }
+}
