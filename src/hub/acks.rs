@@ -58,11 +58,11 @@ impl Hub {
     }
 
     fn settle(&self, settled: Settled) {
-        let Settled { ack_id, socket, waits, at_ms } = settled;
+        let Settled { ack_id, organization, socket, waits, at_ms } = settled;
         if let Some((organization, user, offset)) = waits {
             self.offline.waiting.remove(&organization, &user, offset);
         }
-        self.notes.add(|| Fact::Acknowledged { ack_id, socket, at_ms });
+        self.notes.add(self.log.shard_of(organization.as_ref()), || Fact::Acknowledged { ack_id, socket, at_ms });
     }
 
     /// An entry was delivered so far, and waits for users whom it did not reach, whose number it tells.
@@ -70,8 +70,9 @@ impl Hub {
         let draft = &entry.draft;
         let absent = self.absent_from(entry, &delivered);
         if draft.ack.is_none() {
-            // Nobody asks who has got it.
-            delivered.reached.clear();
+            // Nobody asks who has got it, but the nodes where those who are named have not.
+            let named: Vec<Id> = if self.log.is_shared() { named_users(draft).collect() } else { Vec::new() };
+            delivered.reached.retain(|(_, user)| user.as_ref().is_some_and(|user| named.contains(user)));
         }
         let sockets = delivered.reached;
         let (offset, offline) = (entry.position.offset, absent.len());
@@ -79,19 +80,23 @@ impl Hub {
         let keeps = self.offline.keeps(entry);
         let until_ms = if keeps { draft.published_at_ms.saturating_add(self.offline.ttl_ms) } else { 0 };
         let organization = draft.audience.scope().map(|scope| &scope.organization);
+        // Every node knows who is not there, so it is enough that one notes it.
+        let leads = self.leads();
         // Before anybody can be known to have acknowledged, so that this is what is noted first.
-        self.notes.add(|| Fact::Sent {
-            message_id: draft.message_id.clone(),
-            position: entry.position.to_string(),
-            organization: organization.cloned(),
-            ack_id,
-            due_at_ms: due_at(draft),
-            until_ms,
-            sockets: sockets.clone(),
-            absent: absent.clone(),
-            escalates: self.escalation.concerns(draft),
-        });
-        self.wait_for(organization, &sockets, &absent, Wait { offset, until_ms });
+        if leads || !sockets.is_empty() {
+            self.notes.add(self.log.shard_of(organization), || Fact::Sent {
+                message_id: draft.message_id.clone(),
+                position: entry.position.to_string(),
+                organization: organization.cloned(),
+                ack_id,
+                due_at_ms: due_at(draft),
+                until_ms,
+                sockets: sockets.clone(),
+                absent: if leads { absent.clone() } else { Vec::new() },
+                escalates: self.escalation.concerns(draft),
+            });
+        }
+        self.wait_for_sent(organization, ack_id.is_some(), &sockets, &absent, Wait { offset, until_ms });
         if let Some(receipt) = ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
             receipt.sent(offset, &sockets, &absent).into_iter().for_each(|settled| self.settle(settled));
         }
@@ -125,7 +130,7 @@ impl Hub {
     }
 
     fn note_handed(&self, entry: &Entry, recipient: &Recipient, organization: Id, user: Id) {
-        self.notes.add(|| Fact::Handed {
+        self.notes.add(self.log.shard_of(Some(&organization)), || Fact::Handed {
             ack_id: entry.draft.ack.map(|(ack_id, _)| ack_id),
             position: entry.position.to_string(),
             organization,
@@ -135,12 +140,16 @@ impl Hub {
     }
 
     fn is_gone(&self, socket: &PublicId) -> bool {
-        self.directory.recipient(socket.as_str()).is_none()
+        // One that is not here may be on another node.
+        !self.log.is_shared() && self.directory.recipient(socket.as_str()).is_none()
     }
 
-    /// A receipt for a draft that asks for acknowledgement.
+    /// The receipt for a draft that asks for acknowledgement.
     pub(super) fn open_receipt(&self, draft: &Draft) -> Option<Arc<Receipt>> {
         let (ack_id, _) = draft.ack?;
+        if let Some(receipt) = self.receipts.of_ack(ack_id) {
+            return Some(receipt);
+        }
         let organization = draft.audience.scope().map(|scope| scope.organization.clone());
         Some(self.receipts.open(ack_id, &draft.message_id, organization, due_at(draft)))
     }

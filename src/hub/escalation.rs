@@ -66,32 +66,40 @@ impl Escalation {
 }
 
 impl Hub {
-    /// Waits for the first acknowledgement of an entry, and sees to it that somebody hears if there is none.
+    /// Waits for the first acknowledgement of an entry, and sees to it that somebody hears if there is none: the node
+    /// that leads does, or the next one that does.
     pub(super) fn watch(self: &Arc<Self>, receipt: Arc<Receipt>, entry: Arc<Entry>, done: Done) {
         let (hub, stopping) = (self.clone(), self.stopping.clone());
+        *receipt.done() = done;
         self.tasks.spawn(async move {
+            let late = async {
+                tokio::time::sleep(receipt.time_left()).await;
+                hub.leading().await;
+            };
             tokio::select! {
                 () = receipt.first() => {}
                 // The next process goes on.
                 () = stopping.cancelled() => {}
-                () = tokio::time::sleep(receipt.time_left()) => hub.escalate(&receipt, &entry, done).await,
+                () = late => hub.escalate(&receipt, &entry).await,
             }
         });
     }
 
-    async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry, done: Done) {
+    async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry) {
+        let done = *receipt.done();
         // What could not be stored was refused.
         if entry.is_void() || (done.published && done.called) {
             return;
         }
         let ack_id = receipt.ack_id;
+        let shard = self.log.shard_of(receipt.organization.as_ref());
         let body = self.body(entry, receipt);
         tracing::warn!(message_id = %entry.draft.message_id, event = %entry.draft.event.name, "nobody has acknowledged");
         if !done.published && self.publish_escalation(entry, &body).await {
-            self.notes.add(|| Fact::Escalated { ack_id });
+            self.notes.add(shard, || Fact::Escalated { ack_id });
         }
         if !done.called && self.call_service(entry, &body).await {
-            self.notes.add(|| Fact::Called { ack_id });
+            self.notes.add(shard, || Fact::Called { ack_id });
         }
     }
 

@@ -5,6 +5,7 @@
 //! users missed waits for them. The hub knows what an event is and where it
 //! goes, and never decides who may publish it.
 
+mod ack_ids;
 mod acks;
 mod ended;
 mod escalation;
@@ -21,6 +22,7 @@ mod receipts;
 mod replay;
 mod sequencer;
 mod since;
+mod tail;
 mod turns;
 mod until;
 mod waiting;

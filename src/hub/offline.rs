@@ -141,10 +141,12 @@ impl Hub {
         owed.then_some(Owed { shard, offsets, half: None, missed })
     }
 
-    /// An entry of an organization waits for the users of these sockets and for these, as long as that is to be.
-    pub(super) fn wait_for(
+    /// An entry of an organization was sent to these sockets, and waits for these users as long as that is to be; if it
+    /// requires acknowledgement, for those of the sockets too.
+    pub(super) fn wait_for_sent(
         &self,
         organization: Option<&Id>,
+        requires_ack: bool,
         sockets: &[(PublicId, Option<Id>)],
         absent: &[Id],
         wait: Wait,
@@ -152,8 +154,14 @@ impl Hub {
         let Some(organization) = organization.filter(|_| self.offline.enabled && wait.until_ms > now_ms()) else {
             return;
         };
-        let reached = sockets.iter().filter_map(|(_, user)| user.as_ref());
-        for user in reached.chain(absent) {
+        for user in sockets.iter().filter_map(|(_, user)| user.as_ref()) {
+            if requires_ack {
+                self.offline.waiting.add(organization, user, wait);
+            } else {
+                self.offline.waiting.has_reached(organization, user, wait.offset);
+            }
+        }
+        for user in absent {
             self.offline.waiting.add(organization, user, wait);
         }
     }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use super::acks::concerns_users;
 use super::escalation::Done;
-use super::notes::{self, Fact};
+use super::notes::Fact;
 use super::publish::Hub;
 use super::waiting::Wait;
 use crate::delivery::Delivered;
 
 impl Hub {
     /// Takes over what earlier processes have noted. What they have left undelivered waits for its users.
-    pub(super) fn bring_back(self: &Arc<Self>) {
+    pub(super) fn bring_back(self: &Arc<Self>, facts: Vec<Fact>) {
         let mut reached: Vec<Option<u64>> = vec![None; self.log.shards()];
         let mut watched: HashMap<u64, (usize, u64, Done)> = HashMap::new();
-        for fact in notes::read(&self.log) {
+        for fact in facts {
             match &fact {
                 Fact::Delivered { positions } => {
                     for (shard, offset) in positions.iter().filter_map(|position| self.log.place(position)) {
@@ -70,10 +70,10 @@ impl Hub {
     /// Notes up to where everything has been delivered.
     pub(super) fn note_reached(&self) {
         let position = |shard| self.log.head(shard).at(self.delivered(shard)).to_string();
-        self.notes.add(|| Fact::Delivered { positions: (0..self.log.shards()).map(position).collect() });
+        self.notes.add(0, || Fact::Delivered { positions: (0..self.log.shards()).map(position).collect() });
     }
 
-    fn bring_back_one(&self, fact: Fact) {
+    pub(super) fn bring_back_one(&self, fact: Fact) {
         match fact {
             Fact::Sent { message_id, position, organization, ack_id, due_at_ms, until_ms, sockets, absent, .. } => {
                 let Some((_, offset)) = self.log.place(&position) else { return };
@@ -81,7 +81,8 @@ impl Hub {
                     let open = || self.receipts.open(ack_id, &message_id, organization.clone(), due_at_ms);
                     self.receipts.of_ack(ack_id).unwrap_or_else(open).sent(offset, &sockets, &absent);
                 }
-                self.wait_for(organization.as_ref(), &sockets, &absent, Wait { offset, until_ms });
+                let wait = Wait { offset, until_ms };
+                self.wait_for_sent(organization.as_ref(), ack_id.is_some(), &sockets, &absent, wait);
             }
             Fact::Handed { ack_id, position, organization, user, socket } => {
                 let Some((_, offset)) = self.log.place(&position) else { return };
@@ -100,7 +101,9 @@ impl Hub {
                     self.offline.waiting.remove(&organization, &user, offset);
                 }
             }
-            Fact::Delivered { .. } | Fact::Escalated { .. } | Fact::Called { .. } => {}
+            Fact::Escalated { ack_id } => self.receipts.escalated(ack_id, |done| done.published = true),
+            Fact::Called { ack_id } => self.receipts.escalated(ack_id, |done| done.called = true),
+            Fact::Delivered { .. } => {}
         }
     }
 

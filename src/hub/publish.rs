@@ -1,38 +1,34 @@
 //! Publishing: append, wait for the sequencer, answer.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ack_ids::AckIds;
 use super::acks::concerns_users;
 use super::escalation::{Done, Escalation};
 use super::freshness::{self, Freshness};
 use super::latest::Latest;
-use super::notes::Notes;
+use super::notes::{self, Notes};
 use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
 use super::turns::{Turn, Turns};
-use crate::backend::CallError;
 use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Appended, Audience, Draft, Entry, Explanation, JournalError, Log, Position, Report};
+use crate::log::{Appended, Audience, Draft, Entry, Explanation, Log, Position, Report, StoreError};
 use crate::rooms::Id;
 use crate::stats::Counters;
 use crate::wire::{WireError, now_ms};
-
-/// Ack ids that socketioxide never uses: it counts up from 1.
-const FIRST_ACK_ID: u64 = 1 << 40;
-
-/// Ack ids of a millisecond: those of an earlier process, whose entries may be replayed, are not used again.
-const ACK_IDS_PER_MS: u64 = 1_000;
 
 /// Entries from this many bytes of payload take too long to prepare for a thread that others wait for.
 const HUGE: usize = 64 * 1024;
@@ -40,7 +36,7 @@ const HUGE: usize = 64 * 1024;
 /// How often what is too old leaves the log.
 const TRIM: Duration = Duration::from_secs(60);
 
-fn not_stored(error: &JournalError) -> WireError {
+fn not_stored(error: &StoreError) -> WireError {
     tracing::error!(%error, "a publication is refused");
     WireError::NotStored
 }
@@ -78,7 +74,9 @@ pub struct Hub {
     turns: Turns,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
-    next_ack_id: AtomicU64,
+    ack_ids: AckIds,
+    /// Whether this node does what one of them has to.
+    leads: watch::Sender<bool>,
     next_delivery: AtomicU64,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     /// Offset of the last entry delivered in each shard.
@@ -101,9 +99,13 @@ pub struct Published {
 }
 
 impl Hub {
-    /// A hub over a log; its sequencers end when `stopping` is cancelled.
+    /// A hub over a log; its sequencers end when `stopping` is cancelled. `node` is the number of this node among those
+    /// that share the log, if they do.
+    ///
+    /// # Errors
+    /// If there is a service to call and none can be, or Redis does not tell what was noted.
     #[expect(clippy::too_many_arguments, reason = "everything that a publication needs meets here")]
-    pub fn start(
+    pub async fn start(
         catalogue: Arc<Catalogue>,
         log: Log,
         directory: Arc<Directory>,
@@ -112,8 +114,9 @@ impl Hub {
         config: &Config,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
-    ) -> Result<Arc<Self>, CallError> {
-        let escalation = Escalation::new(&config.escalation)?;
+        node: Option<u16>,
+    ) -> io::Result<Arc<Self>> {
+        let escalation = Escalation::new(&config.escalation).map_err(io::Error::other)?;
         let log = Arc::new(log);
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
@@ -136,10 +139,15 @@ impl Hub {
             logging: config.logging.clone(),
             tasks: tasks.clone(),
             stopping: stopping.clone(),
-            next_ack_id: AtomicU64::new(FIRST_ACK_ID + now_ms().unsigned_abs() * ACK_IDS_PER_MS),
+            ack_ids: AckIds::new(node),
+            leads: watch::Sender::new(node.is_none()),
             next_delivery: AtomicU64::new(1),
         });
-        hub.bring_back();
+        if hub.log.is_shared() {
+            hub.take_part().await.map_err(io::Error::other)?;
+        } else {
+            hub.bring_back(notes::read(&hub.log));
+        }
         tasks.spawn(hub.clone().trim(stopping.clone()));
         if hub.freshness.is_on() {
             tasks.spawn(freshness::run(hub.clone(), stopping.clone()));
@@ -155,7 +163,7 @@ impl Hub {
     /// # Errors
     /// If the event or a channel is not known, an id is malformed, or nobody is named.
     pub fn draft(&self, publication: Publication) -> Result<Draft, WireError> {
-        publication.draft(&self.catalogue, self.next_ack_id.fetch_add(1, Ordering::Relaxed))
+        publication.draft(&self.catalogue, self.ack_ids.next())
     }
 
     /// Appends an entry and waits until it is handed to its sockets.
@@ -164,8 +172,6 @@ impl Hub {
     /// If it cannot be stored, or the server stops before that and the entry goes with it.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
         let _turn = self.turn(&draft.audience).await?;
-        let receipt = self.open_receipt(&draft);
-        let escalates = self.escalation.concerns(&draft);
         let for_users = concerns_users(&draft);
         let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
         let shards = match &draft.audience {
@@ -176,18 +182,12 @@ impl Hub {
             }
         };
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
-        let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
-        self.freshness.heard(&appended.entries[0].draft);
-        let position = appended.entries[0].position.clone();
-        self.latest.hear(&appended.entries[0].draft, position.offset);
-        if let Some(receipt) = receipt.filter(|_| escalates) {
-            self.watch(receipt, appended.entries[0].clone(), Done::default());
-        }
-        if self.log.is_durable(&appended) {
-            appended.entries.into_iter().for_each(|entry| self.prepare(entry));
+        let position = if self.log.is_shared() {
+            // It is an entry when it is read back.
+            self.log.send(shards, &draft, reports).await.map_err(|error| not_stored(&error))?
         } else {
-            self.when_durable(appended).await?;
-        }
+            self.append(shards, draft, reports).await?
+        };
         let (mut recipients, mut explanation) = (0, None::<Explanation>);
         for reported in reported {
             let reported = tokio::select! {
@@ -210,6 +210,30 @@ impl Hub {
             self.notes.written().await;
         }
         Ok(Published { message_id, position, recipients, sent_at_ms, explanation })
+    }
+
+    /// Appends an entry to a log of this process alone, and has it delivered as soon as it is durable.
+    async fn append(
+        self: &Arc<Self>,
+        shards: Range<usize>,
+        draft: Draft,
+        reports: Vec<oneshot::Sender<Report>>,
+    ) -> Result<Position, WireError> {
+        let receipt = self.open_receipt(&draft);
+        let escalates = self.escalation.concerns(&draft);
+        let appended = self.log.append(shards, draft, reports).map_err(|error| not_stored(&error))?;
+        self.freshness.heard(&appended.entries[0].draft);
+        let position = appended.entries[0].position.clone();
+        self.latest.hear(&appended.entries[0].draft, position.offset);
+        if let Some(receipt) = receipt.filter(|_| escalates) {
+            self.watch(receipt, appended.entries[0].clone(), Done::default());
+        }
+        if self.log.is_durable(&appended) {
+            appended.entries.into_iter().for_each(|entry| self.prepare(entry));
+        } else {
+            self.when_durable(appended).await?;
+        }
+        Ok(position)
     }
 
     /// Waits for a turn of the organization that an entry is for.
@@ -244,9 +268,11 @@ impl Hub {
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    self.log.trim(now_ms());
+                    if self.leads() {
+                        self.log.trim(now_ms());
+                        self.note_reached();
+                    }
                     self.trim_users(now_ms());
-                    self.note_reached();
                 }
                 () = stopping.cancelled() => return,
             }
@@ -265,7 +291,7 @@ impl Hub {
     }
 
     /// Builds what is large of an entry here, and not where all entries of a shard have to pass.
-    fn prepare(&self, entry: Arc<Entry>) {
+    pub(super) fn prepare(&self, entry: Arc<Entry>) {
         let size = if is_large(&entry.draft) { entry.draft.payload.get().len() } else { 0 };
         match size {
             0 => entry.prepare(Vec::new()),
@@ -275,6 +301,21 @@ impl Hub {
                 self.tasks.spawn_blocking(move || Preparing(entry).run(&directory));
             }
         }
+    }
+
+    /// Whether this node does what one of them has to.
+    pub(super) fn leads(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    /// Waits until this node does what one of them has to.
+    pub(super) async fn leading(&self) {
+        self.leads.subscribe().wait_for(|leads| *leads).await.ok();
+    }
+
+    /// Tells whether this node does from here on what one of them has to.
+    pub fn lead(&self, leads: bool) {
+        self.leads.send_replace(leads);
     }
 
     /// The position of the newest entry of an organization.

@@ -1,12 +1,13 @@
 //! Receipts: who has acknowledged a message that requires it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::escalation::Done;
 use crate::rooms::Id;
 use crate::wire::{PublicId, iso, now_ms};
 
@@ -38,6 +39,8 @@ pub(super) struct Receipt {
     /// When it should have been acknowledged, in milliseconds since the epoch.
     due_at_ms: i64,
     state: Mutex<State>,
+    /// What has happened since nobody acknowledged.
+    done: Mutex<Done>,
     changed: Notify,
 }
 
@@ -65,6 +68,35 @@ struct Addressee {
 }
 
 impl State {
+    /// Nodes tell of their own sockets each, in any order and perhaps twice: a socket has one place, and takes that of
+    /// its user if another node did not see it.
+    fn send(&mut self, sockets: &[(PublicId, Option<Id>)], absent: &[Id], offset: u64) {
+        let mut vacant: HashMap<Id, usize> = HashMap::new();
+        for (place, recipient) in self.recipients.iter().enumerate() {
+            if let (Some(user), None, None) = (&recipient.user, &recipient.socket, recipient.acknowledged_at) {
+                vacant.insert(user.clone(), place);
+            }
+        }
+        for (socket, user) in sockets {
+            if self.places.contains_key(socket) {
+                continue;
+            }
+            match user.as_ref().and_then(|user| vacant.remove(user)) {
+                Some(place) => {
+                    self.recipients[place].socket = Some(socket.clone());
+                    self.places.insert(socket.clone(), place);
+                }
+                None => self.add(user.clone(), Some(socket.clone()), offset),
+            }
+        }
+        if !absent.is_empty() {
+            let known: HashSet<Id> = self.recipients.iter().filter_map(|recipient| recipient.user.clone()).collect();
+            for user in absent.iter().filter(|user| !known.contains(user)) {
+                self.add(Some(user.clone()), None, offset);
+            }
+        }
+    }
+
     fn add(&mut self, user: Option<Id>, socket: Option<PublicId>, offset: u64) {
         if let Some(socket) = &socket {
             self.places.insert(socket.clone(), self.recipients.len());
@@ -120,6 +152,8 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settled {
     pub(super) ack_id: u64,
+    /// The organization of the message.
+    pub(super) organization: Option<Id>,
     pub(super) socket: PublicId,
     /// Organization, user and offset, if the message waits for the user.
     pub(super) waits: Option<(Id, Id, u64)>,
@@ -130,8 +164,8 @@ impl Receipts {
     /// A message that requires acknowledgement is about to be sent.
     pub(super) fn open(&self, ack_id: u64, message_id: &str, organization: Option<Id>, due_at_ms: i64) -> Arc<Receipt> {
         let message_id: Arc<str> = message_id.into();
-        let (state, changed) = (Mutex::default(), Notify::new());
-        let receipt = Arc::new(Receipt { ack_id, organization, due_at_ms, state, changed });
+        let (state, done, changed) = (Mutex::default(), Mutex::default(), Notify::new());
+        let receipt = Arc::new(Receipt { ack_id, organization, due_at_ms, state, done, changed });
         let mut book = self.lock();
         book.by_ack_id.insert(ack_id, receipt.clone());
         book.by_message_id.insert(message_id.clone(), receipt.clone());
@@ -162,6 +196,13 @@ impl Receipts {
         });
     }
 
+    /// Something was done since nobody has acknowledged a message.
+    pub(super) fn escalated(&self, ack_id: u64, what: impl FnOnce(&mut Done)) {
+        if let Some(receipt) = self.of_ack(ack_id) {
+            what(&mut receipt.done());
+        }
+    }
+
     /// The receipt of the message with this ack id, if it is kept.
     pub(super) fn of_ack(&self, ack_id: u64) -> Option<Arc<Receipt>> {
         self.lock().by_ack_id.get(&ack_id).cloned()
@@ -186,12 +227,7 @@ impl Receipt {
             state.sent = true;
             let known = sockets.iter().filter_map(|(socket, _)| Some((socket.clone(), state.early.remove(socket)?)));
             let known: Vec<(PublicId, i64)> = known.collect();
-            for (socket, user) in sockets {
-                state.add(user.clone(), Some(socket.clone()), offset);
-            }
-            for user in absent {
-                state.add(Some(user.clone()), None, offset);
-            }
+            state.send(sockets, absent, offset);
             known
         };
         self.changed.notify_waiters();
@@ -245,7 +281,8 @@ impl Receipt {
             recipient.acknowledged_at = Some(at_ms);
             let waits =
                 recipient.user.clone().and_then(|user| Some((self.organization.clone()?, user, recipient.offset)));
-            Settled { ack_id: self.ack_id, socket: socket.clone(), waits, at_ms }
+            let organization = self.organization.clone();
+            Settled { ack_id: self.ack_id, organization, socket: socket.clone(), waits, at_ms }
         };
         self.changed.notify_waiters();
         Some(settled)
@@ -297,6 +334,11 @@ impl Receipt {
         progress
     }
 
+    /// What has happened since nobody acknowledged.
+    pub(super) fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long there still is to acknowledge.
     pub(super) fn time_left(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.due_at_ms - now_ms()).unwrap_or_default())
@@ -334,7 +376,9 @@ mod tests {
         assert_eq!(receipt.acknowledge(&stranger, 5), None);
         assert!(tokio::time::timeout(Duration::from_millis(5), receipt.first()).await.is_err(), "it may be nobody");
         let early = receipt.sent(3, &[(quick.clone(), Some(id("q"))), (slow.clone(), Some(id("u")))], &[]);
-        let settled = Settled { ack_id: 7, socket: quick.clone(), waits: Some((id("o"), id("q"), 3)), at_ms: 5 };
+        let organization = Some(id("o"));
+        let settled =
+            Settled { ack_id: 7, organization, socket: quick.clone(), waits: Some((id("o"), id("q"), 3)), at_ms: 5 };
         assert_eq!(early, [settled]);
         receipt.first().await;
         receipt.wait(Duration::from_millis(1), pending()).await;

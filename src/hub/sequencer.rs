@@ -42,7 +42,7 @@ pub(super) async fn run(
             }
             () = stopping.cancelled() => return,
         }
-        for entry in hub.log.since(shard, offset, PAGE).entries {
+        for entry in hub.log.undelivered(shard, offset, PAGE) {
             tokio::select! {
                 () = entry.ready() => {}
                 () = stopping.cancelled() => return,

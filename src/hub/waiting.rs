@@ -3,13 +3,16 @@
 //! An event that names a user without a socket waits for the next one, and an
 //! event that requires acknowledgement until the user has acknowledged it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::rooms::Id;
 
 /// Events that wait for all users together; the oldest of the organization that has most go first.
 const MOST: usize = 250_000;
+
+/// Users whom an event has reached, of which it is remembered that it does not wait for them.
+const REACHED: usize = 10_000;
 
 /// One event that waits for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,9 @@ struct Book {
     organizations: HashMap<Id, Organization>,
     /// How many events wait.
     count: usize,
+    /// Organization, user and offset of those that were reached: another node may tell later that it was not there.
+    reached: HashSet<(Id, Id, u64)>,
+    reached_order: VecDeque<(Id, Id, u64)>,
 }
 
 /// What waits for the users of one organization.
@@ -51,12 +57,17 @@ impl Waiting {
     /// An event waits for a user from here on.
     pub(super) fn add(&self, organization: &Id, user: &Id, wait: Wait) {
         let mut book = self.lock();
-        let place = book.organizations.entry(organization.clone()).or_default();
-        let waits = place.users.entry(user.clone()).or_default();
-        if waits.back().is_some_and(|last| last.offset >= wait.offset) {
+        if !book.reached.is_empty() && book.reached.contains(&(organization.clone(), user.clone(), wait.offset)) {
             return;
         }
-        waits.push_back(wait);
+        let place = book.organizations.entry(organization.clone()).or_default();
+        let waits = place.users.entry(user.clone()).or_default();
+        // Nearly always behind the others; what another node tells may come later.
+        let at = waits.partition_point(|other| other.offset < wait.offset);
+        if waits.get(at).is_some_and(|other| other.offset == wait.offset) {
+            return;
+        }
+        waits.insert(at, wait);
         let surplus = (waits.len() > self.most).then(|| waits[0].offset);
         place.order.insert((wait.offset, user.clone()));
         book.count += 1;
@@ -73,6 +84,21 @@ impl Waiting {
         self.lock().remove(organization, user, offset)
     }
 
+    /// An event has reached a user on some node, and waits for it no more, whatever other nodes say.
+    pub(super) fn has_reached(&self, organization: &Id, user: &Id, offset: u64) {
+        let mut book = self.lock();
+        book.remove(organization, user, offset);
+        let whom = (organization.clone(), user.clone(), offset);
+        if book.reached.insert(whom.clone()) {
+            book.reached_order.push_back(whom);
+        }
+        if book.reached_order.len() > REACHED
+            && let Some(oldest) = book.reached_order.pop_front()
+        {
+            book.reached.remove(&oldest);
+        }
+    }
+
     /// What waits for a user, in order.
     pub(super) fn of(&self, organization: &Id, user: &Id, now_ms: i64) -> Vec<Wait> {
         let book = self.lock();
@@ -83,7 +109,7 @@ impl Waiting {
     /// Forgets what has waited for too long, and what `is_kept` says the log has no more of, by organization and offset.
     pub(super) fn trim(&self, now_ms: i64, is_kept: impl Fn(&Id, u64) -> bool) {
         let mut book = self.lock();
-        let Book { organizations, count } = &mut *book;
+        let Book { organizations, count, .. } = &mut *book;
         organizations.retain(|organization, Organization { users, order }| {
             users.retain(|user, waits| {
                 waits.retain(|wait| {

@@ -136,12 +136,12 @@ impl Prepared {
 }
 
 impl Entry {
-    /// An entry whose delivery is reported to `report`.
-    pub(super) fn new(position: Position, draft: Draft, report: oneshot::Sender<Report>) -> Self {
+    /// An entry whose delivery is reported to `report`, if anybody of this process waits for that.
+    pub(super) fn new(position: Position, draft: Draft, report: Option<oneshot::Sender<Report>>) -> Self {
         Self {
             position,
             draft,
-            report: Mutex::new(Some(report)),
+            report: Mutex::new(report),
             prepared: Mutex::default(),
             ready: SetOnce::new(),
             void: AtomicBool::new(false),
@@ -150,14 +150,7 @@ impl Entry {
 
     /// An entry from the store, which nobody waits for.
     pub(super) fn read(position: Position, draft: Draft) -> Self {
-        let entry = Self {
-            position,
-            draft,
-            report: Mutex::default(),
-            prepared: Mutex::default(),
-            ready: SetOnce::new(),
-            void: AtomicBool::new(false),
-        };
+        let entry = Self::new(position, draft, None);
         entry.ready.set(()).ok();
         entry
     }

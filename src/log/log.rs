@@ -1,22 +1,25 @@
-//! The log of one server: entries are records in a store, and the newest of them are at hand.
+//! The log: entries are records in a store, and the newest of them are at hand.
 
-use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::codec;
 use super::entry::{Draft, Entry};
+use super::error::StoreError;
 use super::journal::{Journal, JournalError, JournalSettings, Page, Written};
 use super::memory::Memory;
 use super::position::Position;
 use super::report::Report;
-use super::store::Store;
+use super::ring::Shard;
+use super::shared::Shared;
+use super::store::{OwnStore, Store};
+use super::streams::Streams;
 use crate::config::{self, LogStore};
 use crate::events::Catalogue;
 use crate::rooms::Id;
@@ -39,37 +42,28 @@ const MAX_NOTES_BYTES: u64 = 256 * 1024 * 1024;
 const PAGE: u64 = 500;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The log of one server.
+/// The log of one server, or of a cluster as one node knows it.
 #[derive(Debug)]
 pub struct Log {
-    shards: Vec<Shard>,
+    pub(super) shards: Vec<Shard>,
     max_entries: usize,
     max_bytes: usize,
     max_age_ms: u64,
-    store: Box<dyn Store>,
-    /// What became of the entries.
+    keeper: Keeper,
+    /// What became of the entries, in a journal beside theirs.
     notes: Option<Journal>,
     /// The last note.
     noted: AtomicU64,
-    catalogue: Arc<Catalogue>,
+    pub(super) catalogue: Arc<Catalogue>,
 }
 
+/// Who keeps the records.
 #[derive(Debug)]
-struct Shard {
-    /// Life of the log and number of the shard: an offset means nothing in another one.
-    epoch: Arc<str>,
-    ring: Mutex<Ring>,
-    appended: Notify,
-}
-
-/// The newest entries of a shard.
-#[derive(Debug, Default)]
-struct Ring {
-    entries: VecDeque<Arc<Entry>>,
-    bytes: usize,
-    last: u64,
-    /// Everything up to here is delivered.
-    delivered: u64,
+pub(super) enum Keeper {
+    /// This process alone.
+    Own(Box<dyn OwnStore>),
+    /// The nodes of a cluster together.
+    Shared(Shared),
 }
 
 /// What follows an offset.
@@ -95,9 +89,8 @@ impl Log {
     /// # Errors
     /// If the journal cannot be opened.
     pub fn open(config: &config::Log, catalogue: &Arc<Catalogue>) -> Result<Self, JournalError> {
-        let count = usize::from(config.shards.max(1));
-        let settings = settings(config, count);
-        let (store, notes): (Box<dyn Store>, _) = match config.store {
+        let settings = settings(config, usize::from(config.shards.max(1)));
+        let (store, notes): (Box<dyn OwnStore>, _) = match config.store {
             LogStore::Memory | LogStore::Redis => (Box::new(Memory::new(settings)), None),
             LogStore::Disk => {
                 let folder = Path::new(&config.path);
@@ -105,18 +98,41 @@ impl Log {
                 (Box::new(journal), Some(Journal::open(&folder.join(NOTES), settings_of_notes(config))?))
             }
         };
-        let epoch = store.epoch();
-        let shards = (0..count).map(|shard| Shard::new(format!("{epoch}{shard}"), store.head(shard))).collect();
-        Ok(Self {
+        Ok(Self::over(Keeper::Own(store), notes, config, catalogue))
+    }
+
+    /// The log that nodes share.
+    pub fn shared(streams: Arc<Streams>, config: &config::Log, catalogue: &Arc<Catalogue>) -> Self {
+        let count = usize::from(config.shards.max(1));
+        Self::over(Keeper::Shared(Shared::new(streams, count)), None, config, catalogue)
+    }
+
+    fn over(keeper: Keeper, notes: Option<Journal>, config: &config::Log, catalogue: &Arc<Catalogue>) -> Self {
+        let store = keeper.store();
+        let count = usize::from(config.shards.max(1));
+        let shards = (0..count).map(|shard| Shard::new(store.epoch(shard), store.head(shard))).collect();
+        Self {
             shards,
             max_entries: config.max_entries.min(RECENT),
             max_bytes: config.max_bytes.min(RECENT_BYTES),
             max_age_ms: config.max_age_ms,
-            store,
+            keeper,
             notes,
             noted: AtomicU64::new(0),
             catalogue: catalogue.clone(),
-        })
+        }
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.keeper.store()
+    }
+
+    /// What is to be asked of the nodes' log, if this is it.
+    pub(super) fn keeper(&self) -> Option<&Shared> {
+        match &self.keeper {
+            Keeper::Own(_) => None,
+            Keeper::Shared(shared) => Some(shared),
+        }
     }
 
     /// How many shards there are.
@@ -130,7 +146,7 @@ impl Log {
     }
 
     /// Appends an entry to some shards, in all of them or in none, and wakes their sequencers; `reports` hear of its
-    /// delivery.
+    /// delivery. Only for a log of this process alone.
     ///
     /// # Errors
     /// If it cannot be stored.
@@ -139,18 +155,18 @@ impl Log {
         shards: Range<usize>,
         draft: Draft,
         reports: Vec<oneshot::Sender<Report>>,
-    ) -> Result<Appended, JournalError> {
+    ) -> Result<Appended, StoreError> {
+        let Keeper::Own(store) = &self.keeper else { return Err(StoreError::NotAlone) };
         let appended = {
             let mut rings: Vec<_> = shards.clone().map(|shard| self.shards[shard].lock()).collect();
             let head = codec::head(&draft, &self.catalogue);
             let numbers: Vec<usize> = shards.clone().collect();
             let parts = [head.as_slice(), draft.payload.get().as_bytes()];
-            let Written { offsets, ticket } = self.store.append(&numbers, draft.published_at_ms, &parts)?;
-            let epochs = self.shards[shards.clone()].iter().map(|shard| &shard.epoch);
-            let places = rings.iter_mut().zip(epochs).zip(offsets).zip(reports).zip(repeat_n(draft, shards.len()));
-            let entries = places.map(|((((ring, epoch), offset), report), draft)| {
-                let position = Position { epoch: epoch.clone(), offset };
-                ring.push(Arc::new(Entry::new(position, draft, report)))
+            let Written { offsets, ticket } = store.append(&numbers, draft.published_at_ms, &parts)?;
+            let places = rings.iter_mut().zip(offsets).zip(reports).zip(repeat_n(draft, shards.len()));
+            let entries = places.map(|(((ring, offset), report), draft)| {
+                let position = ring.position(offset);
+                ring.push(Arc::new(Entry::new(position, draft, Some(report))))
             });
             Appended { entries: entries.collect(), ticket }
         };
@@ -169,36 +185,42 @@ impl Log {
     /// Shard and offset of a position, if it is of this life of the log.
     pub fn place(&self, position: &str) -> Option<(usize, u64)> {
         let (epoch, offset) = position.split_once('.')?;
-        let shard = self.shards.iter().position(|shard| *shard.epoch == *epoch)?;
+        let shard = self.shards.iter().position(|shard| *shard.lock().epoch == *epoch)?;
         Some((shard, offset.parse().ok()?))
     }
 
     /// The oldest offset of a shard that is kept; one more than the newest if there is none.
     pub fn first(&self, shard: usize) -> u64 {
-        self.store.back(shard, usize::MAX) + 1
+        self.store().back(shard, usize::MAX) + 1
     }
 
     /// An offset behind which are the newest entries of a shard, so many if there are.
     pub fn back(&self, shard: usize, count: usize) -> u64 {
-        self.store.back(shard, count)
+        self.store().back(shard, count)
     }
 
     /// Whether what is appended, or noted of it, is there in the next process.
     pub fn outlives_the_process(&self) -> bool {
-        self.notes.is_some()
+        self.notes.is_some() || self.keeper().is_some()
     }
 
     /// Whether an entry that was appended is as durable as configured.
     pub fn is_durable(&self, appended: &Appended) -> bool {
-        self.store.is_committed(appended.ticket)
+        match &self.keeper {
+            Keeper::Own(store) => store.is_committed(appended.ticket),
+            Keeper::Shared(_) => true,
+        }
     }
 
     /// Waits until an entry that was appended is as durable as configured.
     ///
     /// # Errors
     /// If it never will be.
-    pub async fn durable(&self, appended: &Appended) -> Result<(), JournalError> {
-        self.store.committed(appended.ticket).await
+    pub async fn durable(&self, appended: &Appended) -> Result<(), StoreError> {
+        match &self.keeper {
+            Keeper::Own(store) => Ok(store.committed(appended.ticket).await?),
+            Keeper::Shared(_) => Ok(()),
+        }
     }
 
     /// Everything up to an offset is delivered: what is over the bounds may go.
@@ -217,12 +239,15 @@ impl Log {
             let ring = self.shards[shard].lock();
             // The same as `is_recent`, under one lock with the reading.
             if ring.reaches_back_to(offset) {
-                let skip = usize::try_from(offset.saturating_add(1) - ring.first()).unwrap_or(usize::MAX);
-                let entries = ring.entries.iter().skip(skip).take(limit).cloned().collect();
-                return Batch { entries, gap: false };
+                return Batch { entries: ring.after(offset, limit), gap: false };
             }
         }
         self.older(shard, offset, limit)
+    }
+
+    /// Up to `limit` entries after an offset that are to be delivered.
+    pub fn undelivered(&self, shard: usize, offset: u64, limit: usize) -> Vec<Arc<Entry>> {
+        self.shards[shard].lock().after(offset, limit)
     }
 
     /// Whether what follows an offset is at hand.
@@ -247,7 +272,7 @@ impl Log {
         let mut after = offset;
         let mut gap = false;
         loop {
-            let page = match self.store.read(shard, after, limit, PAGE_BYTES) {
+            let page = match self.store().read(shard, after, limit, PAGE_BYTES) {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(%error, shard, offset, "the log cannot be read");
@@ -266,13 +291,13 @@ impl Log {
     }
 
     fn read(&self, shard: usize, page: &Page) -> Batch {
+        let epoch = self.head(shard);
         let entry = |offset: u64, record: &[u8]| {
             let draft = codec::read(record, &self.catalogue);
             if draft.is_none() {
                 tracing::warn!(shard, offset, "an entry of the log is of an event that is not in the catalogue");
             }
-            let position = Position { epoch: self.shards[shard].epoch.clone(), offset };
-            draft.map(|draft| Arc::new(Entry::read(position, draft)))
+            draft.map(|draft| Arc::new(Entry::read(epoch.at(offset), draft)))
         };
         let count = page.records.len();
         let entries: Vec<_> = page.records.iter().filter_map(|(offset, record)| entry(*offset, record)).collect();
@@ -281,12 +306,12 @@ impl Log {
 
     /// Whether everything behind a position is still there, so that nothing is missed by who has read up to it.
     pub fn is_whole_behind(&self, shard: usize, position: &Position) -> bool {
-        position.epoch == self.shards[shard].epoch && self.store.resumable_from(shard, position.offset)
+        position.epoch == self.shards[shard].lock().epoch && self.store().resumable_from(shard, position.offset)
     }
 
     /// The position of the newest entry of a shard.
     pub fn head(&self, shard: usize) -> Position {
-        Position { epoch: self.shards[shard].epoch.clone(), offset: self.shards[shard].lock().last }
+        self.shards[shard].lock().head()
     }
 
     /// Waits until a shard has entries after an offset.
@@ -305,7 +330,7 @@ impl Log {
 
     /// Drops what is older than it is kept for.
     pub fn trim(&self, now_ms: i64) {
-        self.store.trim(now_ms);
+        self.store().trim(now_ms);
         if let Some(notes) = &self.notes {
             notes.trim(now_ms);
         }
@@ -327,7 +352,7 @@ impl Log {
     ///
     /// # Errors
     /// If it cannot be stored.
-    pub fn note(&self, at_ms: i64, note: &[u8]) -> Result<(), JournalError> {
+    pub fn note(&self, at_ms: i64, note: &[u8]) -> Result<(), StoreError> {
         let Some(notes) = &self.notes else { return Ok(()) };
         let Written { ticket, .. } = notes.append(&[0], at_ms, &[note])?;
         self.noted.store(ticket, Ordering::Release);
@@ -368,8 +393,17 @@ impl Log {
     ///
     /// # Errors
     /// If it could not be written.
-    pub fn close(&self) -> Result<(), JournalError> {
-        self.notes.as_ref().map_or(Ok(()), Journal::close).and(self.store.close())
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.notes.as_ref().map_or(Ok(()), Journal::close).map_err(StoreError::from).and(self.store().close())
+    }
+}
+
+impl Keeper {
+    fn store(&self) -> &dyn Store {
+        match self {
+            Self::Own(store) => store.as_ref(),
+            Self::Shared(shared) => shared.streams.as_ref(),
+        }
     }
 }
 
@@ -395,48 +429,6 @@ impl From<config::Durability> for super::journal::Durability {
             config::Durability::Batch => Self::Batch,
             config::Durability::Always => Self::Always,
         }
-    }
-}
-
-impl Ring {
-    /// Offset of the oldest entry that is kept.
-    fn first(&self) -> u64 {
-        self.last - self.entries.len() as u64 + 1
-    }
-
-    /// Whether what follows an offset is here.
-    fn reaches_back_to(&self, offset: u64) -> bool {
-        offset.saturating_add(1) >= self.first()
-    }
-
-    /// Lets go of the oldest entry; false if it is still to be delivered, or there is none.
-    fn forget_first(&mut self) -> bool {
-        let delivered = self.delivered;
-        let Some(oldest) = self.entries.front().filter(|oldest| oldest.position.offset <= delivered) else {
-            return false;
-        };
-        self.bytes -= oldest.draft.payload.get().len();
-        self.entries.pop_front();
-        true
-    }
-
-    fn push(&mut self, entry: Arc<Entry>) -> Arc<Entry> {
-        self.last = entry.position.offset;
-        self.bytes += entry.draft.payload.get().len();
-        self.entries.push_back(entry.clone());
-        entry
-    }
-}
-
-impl Shard {
-    /// A shard whose last entry had this offset.
-    fn new(epoch: String, last: u64) -> Self {
-        let ring = Ring { last, delivered: last, ..Ring::default() };
-        Self { epoch: epoch.into(), ring: Mutex::new(ring), appended: Notify::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

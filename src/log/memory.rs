@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::error::StoreError;
 use super::journal::{JournalError, JournalSettings, Page, Written};
-use super::store::Store;
+use super::store::{OwnStore, Store};
 use crate::wire::random_letters;
 
 /// Records in memory.
@@ -59,36 +60,15 @@ impl Kept {
 }
 
 impl Store for Memory {
-    fn epoch(&self) -> String {
-        self.epoch.clone()
+    fn epoch(&self, shard: usize) -> String {
+        format!("{}{shard}", self.epoch)
     }
 
     fn head(&self, shard: usize) -> u64 {
         self.lock(shard).head
     }
 
-    fn append(&self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Written, JournalError> {
-        let record = Bytes::from(parts.concat());
-        let append = |shard: &usize| {
-            let mut kept = self.lock(*shard);
-            kept.head += 1;
-            kept.bytes += record.len() as u64;
-            kept.records.push_back((at_ms, record.clone()));
-            kept.trim(&self.settings, at_ms);
-            kept.head
-        };
-        Ok(Written { offsets: shards.iter().map(append).collect(), ticket: 0 })
-    }
-
-    fn is_committed(&self, _ticket: u64) -> bool {
-        true
-    }
-
-    fn committed(&self, _ticket: u64) -> Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send + '_>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn read(&self, shard: usize, after: u64, limit: usize, max_bytes: usize) -> Result<Page, JournalError> {
+    fn read(&self, shard: usize, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
         let kept = self.lock(shard);
         let first = kept.first();
         let skip = usize::try_from(after.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
@@ -119,7 +99,30 @@ impl Store for Memory {
         }
     }
 
-    fn close(&self) -> Result<(), JournalError> {
+    fn close(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+impl OwnStore for Memory {
+    fn append(&self, shards: &[usize], at_ms: i64, parts: &[&[u8]]) -> Result<Written, JournalError> {
+        let record = Bytes::from(parts.concat());
+        let append = |shard: &usize| {
+            let mut kept = self.lock(*shard);
+            kept.head += 1;
+            kept.bytes += record.len() as u64;
+            kept.records.push_back((at_ms, record.clone()));
+            kept.trim(&self.settings, at_ms);
+            kept.head
+        };
+        Ok(Written { offsets: shards.iter().map(append).collect(), ticket: 0 })
+    }
+
+    fn is_committed(&self, _ticket: u64) -> bool {
+        true
+    }
+
+    fn committed(&self, _ticket: u64) -> Pin<Box<dyn Future<Output = Result<(), JournalError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }

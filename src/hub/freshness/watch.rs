@@ -142,6 +142,10 @@ pub(in crate::hub) async fn run(hub: Arc<Hub>, stopping: CancellationToken) {
 
 /// Publishes notices, in their order, until each of them is in the log.
 async fn announce(hub: &Arc<Hub>, changes: &[Change]) {
+    if !hub.leads() {
+        // The node that leads has noticed it too.
+        return;
+    }
     let mut left: Vec<&Change> = changes.iter().collect();
     loop {
         // None waits for the delivery of another, and each is appended when it is first polled.

@@ -1,0 +1,105 @@
+//! The shared log: what nodes publish and note, as it is read back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::escalation::Done;
+use super::notes;
+use super::publish::Hub;
+use crate::log::{Entry, News, StoreError, Tail};
+
+/// Entries that may be read before they are delivered.
+const AHEAD: u64 = 2_048;
+
+/// Reads a shard until `stopping` is cancelled.
+pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: CancellationToken) {
+    loop {
+        let news = tokio::select! {
+            news = tail.next() => news,
+            () = stopping.cancelled() => return,
+        };
+        match news {
+            News::Records(records) => {
+                let last = records.last().map_or(0, |(offset, _)| *offset);
+                let entries = hub.log.entries_of(shard, records);
+                entries.iter().for_each(|entry| hub.heard(shard, entry));
+                hub.log.take(shard, entries, last);
+            }
+            News::Notes(notes) => hub.learn(&notes),
+            News::Life(offset) => hub.log.jump(shard, offset, true),
+            News::Gap(offset) => {
+                hub.log.jump(shard, offset, false);
+                hub.cut_shard(shard);
+            }
+        }
+        tokio::select! {
+            () = hub.is_near(shard) => {}
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+impl Hub {
+    /// Takes over what all nodes have noted, and reads on from there.
+    pub(super) async fn take_part(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (mut facts, mut tails) = (Vec::new(), Vec::new());
+        for shard in 0..self.log.shards() {
+            let (notes, last) = self.log.shared_notes(shard).await?;
+            facts.extend(notes.iter().filter_map(|note| notes::of_others(note, "")));
+            tails.extend(self.log.tail(shard, last));
+        }
+        self.bring_back(facts);
+        for (shard, tail) in tails.into_iter().enumerate() {
+            self.tasks.spawn(run(self.clone(), shard, tail, self.stopping.clone()));
+        }
+        Ok(())
+    }
+
+    /// An entry was read, which is about to be delivered.
+    fn heard(self: &Arc<Self>, shard: usize, entry: &Arc<Entry>) {
+        let draft = &entry.draft;
+        self.freshness.heard(draft);
+        self.latest.hear(draft, entry.position.offset);
+        let receipt = self.open_receipt(draft);
+        let is_first = shard == self.log.shard_of(draft.audience.scope().map(|scope| &scope.organization));
+        if let Some(receipt) = receipt.filter(|_| is_first && self.escalation.concerns(draft)) {
+            self.watch(receipt, entry.clone(), Done::default());
+        }
+        self.prepare(entry.clone());
+    }
+
+    /// Takes over what the other nodes have noted.
+    fn learn(&self, notes: &[Bytes]) {
+        let own = self.log.writer().unwrap_or_default();
+        for fact in notes.iter().filter_map(|note| notes::of_others(note, own)) {
+            self.bring_back_one(fact);
+        }
+    }
+
+    /// Waits until what was read is delivered, but for so much.
+    async fn is_near(&self, shard: usize) {
+        while self.log.head(shard).offset > self.delivered(shard) + AHEAD {
+            let (passed, passing) = oneshot::channel();
+            self.between_entries(shard, move |_| {
+                passed.send(()).ok();
+            });
+            if passing.await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Cuts the sockets of a shard, since they missed something; their clients come back and begin anew.
+    fn cut_shard(&self, shard: usize) {
+        for recipient in self.directory.recipients() {
+            let interest = recipient.interest();
+            let organization = interest.identity.as_ref().map(|(organization, _)| organization);
+            if self.log.shard_of(organization) == shard {
+                recipient.connection.cut();
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading what is new in a shard, in order, whoever wrote it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::streams::StreamReadReply;
+use redis::{RedisError, Value, cmd};
+
+use super::scripts::{self, OFFSETS_PER_MS};
+use super::shard::{Shard, record_of};
+use crate::redis::Connection;
+
+/// How long one reading waits for something new.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Records, and notes, of one reading.
+const COUNT: usize = 256;
+
+/// How often it is looked what is kept.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The pause after Redis did not answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is new in a shard.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// Records, with their offsets.
+    Records(Vec<(u64, Bytes)>),
+    /// What nodes have noted.
+    Notes(Vec<Bytes>),
+    /// What comes from here on follows this offset of another life.
+    Life(u64),
+    /// What comes from here on follows this offset, and what was before it is gone unread.
+    Gap(u64),
+}
+
+/// Reads a shard.
+#[derive(Debug)]
+pub struct Tail {
+    shard: Arc<Shard>,
+    life: u64,
+    offset: u64,
+    /// The record at the offset, if it was read: another one there means that Redis has lost something.
+    last: Option<Bytes>,
+    noted: String,
+    connection: Option<Connection>,
+    looked_at: Instant,
+    found: VecDeque<News>,
+}
+
+impl Tail {
+    /// Reads what comes after an offset of a life, and notes after an id.
+    pub(super) fn new(shard: Arc<Shard>, life: u64, offset: u64, noted: String) -> Self {
+        Self {
+            shard,
+            life,
+            offset,
+            last: None,
+            noted,
+            connection: None,
+            looked_at: Instant::now(),
+            found: VecDeque::new(),
+        }
+    }
+
+    /// Waits for news, as long as it takes.
+    pub async fn next(&mut self) -> News {
+        loop {
+            if let Some(news) = self.found.pop_front() {
+                return news;
+            }
+            if let Err(error) = self.read().await {
+                self.shard.server().heed(Some(&error));
+                tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
+                self.connection = None;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), RedisError> {
+        if self.connection.is_none() || self.looked_at.elapsed() >= LOOK {
+            self.look().await?;
+            self.looked_at = Instant::now();
+            if !self.found.is_empty() {
+                return Ok(());
+            }
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.shard.server().open(WAIT).await?),
+        };
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(COUNT).arg("BLOCK").arg(WAIT.as_millis() as u64).arg("STREAMS");
+        command.arg(&self.shard.stream).arg(&self.shard.notes);
+        command.arg(format!("{}-{}", self.life, self.offset)).arg(&self.noted);
+        let reply: Option<StreamReadReply> = command.query_async(connection).await?;
+        self.shard.server().heed(None);
+        let mut notes = Vec::new();
+        for key in reply.into_iter().flat_map(|reply| reply.keys) {
+            for mut id in key.ids {
+                if key.key == self.shard.notes {
+                    self.noted.clone_from(&id.id);
+                    if let Some(Value::BulkString(note)) = id.map.remove("n") {
+                        notes.push(note.into());
+                    }
+                    continue;
+                }
+                let Some((life, offset)) = scripts::parse(&id.id) else { continue };
+                if life != self.life {
+                    self.begin(life, offset - 1);
+                }
+                self.offset = offset;
+                if let Some(record) = record_of(id) {
+                    self.take(offset, record.into());
+                }
+            }
+        }
+        self.shard.known().head = self.offset;
+        if !notes.is_empty() {
+            // Behind the entries that they are about.
+            self.found.push_back(News::Notes(notes));
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, offset: u64, record: Bytes) {
+        self.last = Some(record.clone());
+        match self.found.back_mut() {
+            Some(News::Records(records)) => records.push((offset, record)),
+            _ => self.found.push_back(News::Records(vec![(offset, record)])),
+        }
+    }
+
+    fn begin(&mut self, life: u64, offset: u64) {
+        tracing::warn!(
+            shard = self.shard.number,
+            "the log in Redis begins anew: clients that come back begin anew too"
+        );
+        (self.life, self.offset, self.last) = (life, offset, None);
+        let mut known = self.shard.known();
+        (known.life, known.first, known.head) = (life, offset + 1, offset);
+        drop(known);
+        self.found.push_back(News::Life(offset));
+    }
+
+    /// Looks whether what was read is still the history of the shard, and what is kept of it.
+    async fn look(&mut self) -> Result<(), RedisError> {
+        let Some(look) = self.shard.look(self.life, self.offset).await? else {
+            return self.begin_anew(None).await;
+        };
+        if look.life != self.life {
+            self.begin(look.life, look.life * OFFSETS_PER_MS);
+            return Ok(());
+        }
+        let is_another = || self.last.as_ref().is_some_and(|last| !look.record.is_empty() && *last != look.record);
+        if look.last < (self.life, self.offset) || is_another() {
+            return self.begin_anew(Some(self.life)).await;
+        }
+        let first = look.first.filter(|(life, _)| *life == self.life).map_or(look.last.1 + 1, |(_, first)| first);
+        self.shard.known().first = first;
+        if first > self.offset + 1 {
+            tracing::error!(shard = self.shard.number, "Redis has dropped records that this node had not read");
+            (self.offset, self.last) = (first - 1, None);
+            self.shard.known().head = self.offset;
+            self.found.push_back(News::Gap(self.offset));
+        }
+        Ok(())
+    }
+
+    async fn begin_anew(&mut self, over: Option<u64>) -> Result<(), RedisError> {
+        let life = self.shard.begin(over).await?;
+        if life != self.life {
+            self.begin(life, life * OFFSETS_PER_MS);
+        }
+        Ok(())
+    }
+}
