@@ -14,6 +14,7 @@ use super::origin::Origins;
 use super::plain::{Clients, PlainDoor};
 use super::socketio::Engine;
 use crate::auth::ApiKeys;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connection::{Connection, Plane};
 use crate::delivery::Directory;
@@ -55,6 +56,8 @@ pub struct Doors {
     pub config: Arc<Config>,
     /// Address the server is bound to.
     pub bound: SocketAddr,
+    /// The other nodes.
+    pub cluster: Arc<Cluster>,
     /// The sockets.
     pub sessions: Arc<Sessions>,
     /// The one way to publish.
@@ -97,6 +100,7 @@ impl Doors {
     pub fn new(
         config: Arc<Config>,
         bound: SocketAddr,
+        cluster: Arc<Cluster>,
         sessions: Arc<Sessions>,
         hub: Arc<Hub>,
         directory: Arc<Directory>,
@@ -120,6 +124,7 @@ impl Doors {
             stopping: CancellationToken::new(),
             config,
             bound,
+            cluster,
             sessions,
             hub,
             directory,
@@ -141,6 +146,7 @@ impl Doors {
 
     /// From now on nobody new is let in.
     pub fn stop(&self) {
+        self.cluster.drain();
         self.stopping.cancel();
     }
 

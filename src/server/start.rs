@@ -18,6 +18,7 @@ use super::certificates::Certificates;
 use super::proxies::Proxies;
 use super::reception::Reception;
 use crate::auth::{Authenticator, Revocations, Tokens};
+use crate::cluster::Cluster;
 use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
@@ -26,6 +27,7 @@ use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, UserSeats};
 use crate::log::Log;
 use crate::presence::Presence;
+use crate::redis::Redis;
 use crate::register::{self, Register};
 use crate::session::{ClientEvents, Services, Sessions};
 use crate::stats::Counters;
@@ -100,6 +102,10 @@ impl Server {
         let tasks = TaskTracker::new();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
+        let cluster = match redis(&config).map_err(io::Error::other)? {
+            Some(redis) => Cluster::start(&config.cluster, redis, &tasks, &stopping).await.map_err(io::Error::other)?,
+            None => Cluster::alone(),
+        };
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(config.events.catalogue());
         let revocations = Revocations::open(revocations_at(&config).as_deref(), config.auth.revocation_ttl_ms)?;
@@ -138,9 +144,14 @@ impl Server {
             register: register.clone(),
             authenticator,
             revocations,
+            cluster: cluster.clone(),
             tasks: tasks.clone(),
         };
         let sessions = Sessions::start(services, &stopping);
+        cluster.count_with({
+            let sessions = Arc::downgrade(&sessions);
+            move || sessions.upgrade().map_or(0, |sessions| sessions.count())
+        });
         let engine = Engine::new(&config, &directory, &tasks);
         let intake = mount(&sessions, engine.io(), &directory);
         plane.attach(intake, Arc::new(engine.clone()));
@@ -148,6 +159,7 @@ impl Server {
         let doors = Doors::new(
             config.clone(),
             bound,
+            cluster.clone(),
             sessions,
             hub.clone(),
             directory.clone(),
@@ -180,6 +192,7 @@ impl Server {
             serve(listener, router);
         }
         serve(listener, doors::router(&doors));
+        cluster.listen();
         Ok(Self { doors, register, bounds, users, tasks, closing, stopping, plain_addresses })
     }
 
@@ -223,6 +236,12 @@ async fn own_listeners(config: &Config, plain: &[PlainDoor]) -> io::Result<Vec<(
         listeners.push((number as u8, listener));
     }
     Ok(listeners)
+}
+
+/// The Redis servers that the log is on, if it is on some.
+fn redis(config: &Config) -> Result<Option<Arc<Redis>>, String> {
+    let is_shared = config.log.store == LogStore::Redis;
+    is_shared.then(|| Redis::open(&config.cluster, usize::from(config.log.shards))).transpose()
 }
 
 /// AV-Gym's register; it outlives the process where the log does.

@@ -21,6 +21,7 @@ use super::queue::{Incoming, Said};
 use super::records::Records;
 use super::session::Session;
 use crate::auth::{Authenticator, Revocations};
+use crate::cluster::Cluster;
 use crate::config::{Config, LogStore};
 use crate::connection::{Connection, Intake};
 use crate::delivery::{AnswerTo, Directory, RoomAdapter};
@@ -61,6 +62,8 @@ pub struct Services {
     pub authenticator: Authenticator,
     /// Tokens that hold no more.
     pub revocations: Arc<Revocations>,
+    /// The other nodes.
+    pub cluster: Arc<Cluster>,
     /// Every task of the server.
     pub tasks: TaskTracker,
 }
