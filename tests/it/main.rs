@@ -44,6 +44,7 @@ mod property;
 mod proxies;
 mod rates;
 mod recovery;
+mod redis_kit;
 mod restart;
 mod shutdown;
 mod since;
