@@ -30,7 +30,7 @@ mod waiting;
 pub use ended::Seen;
 pub use history::History;
 pub use offline::Owed;
-pub use publication::{Publication, Target};
+pub use publication::{MAX_TARGETS, Publication, Target};
 pub use publish::{Hub, Published};
 pub use receipts::{Acknowledgement, Delivery, Progress};
 pub use replay::Missed;

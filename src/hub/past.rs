@@ -11,8 +11,9 @@ use super::waiting::Wait;
 use crate::delivery::Delivered;
 
 impl Hub {
-    /// Takes over what earlier processes have noted. What they have left undelivered waits for its users.
-    pub(super) fn bring_back(self: &Arc<Self>, facts: Vec<Fact>) {
+    /// Takes over what earlier processes have noted. What they have left undelivered waits for its users, if `is_first`:
+    /// else other nodes have delivered it.
+    pub(super) fn bring_back(self: &Arc<Self>, facts: Vec<Fact>, is_first: bool) {
         let mut reached: Vec<Option<u64>> = vec![None; self.log.shards()];
         let mut watched: HashMap<u64, (usize, u64, Done)> = HashMap::new();
         for fact in facts {
@@ -40,7 +41,7 @@ impl Hub {
             }
             self.bring_back_one(fact);
         }
-        for (shard, reached) in reached.into_iter().enumerate() {
+        for (shard, reached) in reached.into_iter().enumerate().filter(|_| is_first) {
             self.leave_undelivered(shard, reached);
         }
         for (ack_id, (shard, offset, done)) in watched {

@@ -10,7 +10,7 @@ use crate::rooms::{Id, ScopeFields};
 use crate::wire::{WireError, fresh_message_id, now_ms};
 
 /// Most things one publication may name.
-const MAX_TARGETS: usize = 1_000;
+pub const MAX_TARGETS: usize = 1_000;
 
 /// What a publisher asks for.
 #[derive(Debug, Clone)]

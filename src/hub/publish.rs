@@ -21,6 +21,7 @@ use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
 use super::turns::{Turn, Turns};
+use crate::cluster::Cluster;
 use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
@@ -76,7 +77,7 @@ pub struct Hub {
     pub(super) stopping: CancellationToken,
     ack_ids: AckIds,
     /// Whether this node does what one of them has to.
-    leads: watch::Sender<bool>,
+    leading: watch::Receiver<bool>,
     next_delivery: AtomicU64,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     /// Offset of the last entry delivered in each shard.
@@ -99,8 +100,8 @@ pub struct Published {
 }
 
 impl Hub {
-    /// A hub over a log; its sequencers end when `stopping` is cancelled. `node` is the number of this node among those
-    /// that share the log, if they do.
+    /// A hub over a log; its sequencers end when `stopping` is cancelled. the nodes of the
+    /// cluster share the log, and one of them leads.
     ///
     /// # Errors
     /// If there is a service to call and none can be, or Redis does not tell what was noted.
@@ -114,10 +115,11 @@ impl Hub {
         config: &Config,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
-        node: Option<u16>,
+        cluster: &Cluster,
     ) -> io::Result<Arc<Self>> {
         let escalation = Escalation::new(&config.escalation).map_err(io::Error::other)?;
         let log = Arc::new(log);
+        let ack_ids = AckIds::new(cluster.number().filter(|_| log.is_shared()));
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
         let freshness = Freshness::new(&config.events.freshness, &catalogue, &log);
@@ -139,14 +141,14 @@ impl Hub {
             logging: config.logging.clone(),
             tasks: tasks.clone(),
             stopping: stopping.clone(),
-            ack_ids: AckIds::new(node),
-            leads: watch::Sender::new(node.is_none()),
+            ack_ids,
+            leading: cluster.leading(),
             next_delivery: AtomicU64::new(1),
         });
         if hub.log.is_shared() {
-            hub.take_part().await.map_err(io::Error::other)?;
+            hub.take_part(cluster.nodes().len() < 2).await.map_err(io::Error::other)?;
         } else {
-            hub.bring_back(notes::read(&hub.log));
+            hub.bring_back(notes::read(&hub.log), true);
         }
         tasks.spawn(hub.clone().trim(stopping.clone()));
         if hub.freshness.is_on() {
@@ -305,17 +307,12 @@ impl Hub {
 
     /// Whether this node does what one of them has to.
     pub(super) fn leads(&self) -> bool {
-        *self.leads.borrow()
+        *self.leading.borrow()
     }
 
     /// Waits until this node does what one of them has to.
     pub(super) async fn leading(&self) {
-        self.leads.subscribe().wait_for(|leads| *leads).await.ok();
-    }
-
-    /// Tells whether this node does from here on what one of them has to.
-    pub fn lead(&self, leads: bool) {
-        self.leads.send_replace(leads);
+        self.leading.clone().wait_for(|leads| *leads).await.ok();
     }
 
     /// The position of the newest entry of an organization.

@@ -42,7 +42,14 @@ pub(super) async fn run(
             }
             () = stopping.cancelled() => return,
         }
-        for entry in hub.log.undelivered(shard, offset, PAGE) {
+        let (entries, up_to) = hub.log.undelivered(shard, offset, PAGE);
+        if entries.is_empty() {
+            // There is nothing to deliver up to there: a record of an unknown event, or offsets that were not given out.
+            offset = up_to;
+            hub.delivered[shard].store(offset, Ordering::SeqCst);
+            hub.log.delivered(shard, offset);
+        }
+        for entry in entries {
             tokio::select! {
                 () = entry.ready() => {}
                 () = stopping.cancelled() => return,

@@ -43,15 +43,15 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: C
 }
 
 impl Hub {
-    /// Takes over what all nodes have noted, and reads on from there.
-    pub(super) async fn take_part(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// Takes over what all nodes have noted, and reads on from there; `is_first` if no other node is there.
+    pub(super) async fn take_part(self: &Arc<Self>, is_first: bool) -> Result<(), StoreError> {
         let (mut facts, mut tails) = (Vec::new(), Vec::new());
         for shard in 0..self.log.shards() {
             let (notes, last) = self.log.shared_notes(shard).await?;
             facts.extend(notes.iter().filter_map(|note| notes::of_others(note, "")));
             tails.extend(self.log.tail(shard, last));
         }
-        self.bring_back(facts);
+        self.bring_back(facts, is_first);
         for (shard, tail) in tails.into_iter().enumerate() {
             self.tasks.spawn(run(self.clone(), shard, tail, self.stopping.clone()));
         }

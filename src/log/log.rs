@@ -245,9 +245,12 @@ impl Log {
         self.older(shard, offset, limit)
     }
 
-    /// Up to `limit` entries after an offset that are to be delivered.
-    pub fn undelivered(&self, shard: usize, offset: u64, limit: usize) -> Vec<Arc<Entry>> {
-        self.shards[shard].lock().after(offset, limit)
+    /// Up to `limit` entries after an offset that are to be delivered, and up to where there is nothing else.
+    pub fn undelivered(&self, shard: usize, offset: u64, limit: usize) -> (Vec<Arc<Entry>>, u64) {
+        let ring = self.shards[shard].lock();
+        let entries = ring.after(offset, limit);
+        let up_to = entries.last().map_or(ring.last, |entry| entry.position.offset);
+        (entries, up_to)
     }
 
     /// Whether what follows an offset is at hand.

@@ -139,13 +139,14 @@ mod tests {
 
     use super::*;
     use crate::auth::Claims;
+    use crate::cluster::Cluster;
     use crate::config::LogStore;
     use crate::connection::{Plane, Settings};
     use crate::events::Catalogue;
     use crate::log::Log;
     use crate::stats::Counters;
 
-    fn presence(config: &mut Config, tasks: &TaskTracker, stopping: &CancellationToken) -> Arc<Presence> {
+    async fn presence(config: &mut Config, tasks: &TaskTracker, stopping: &CancellationToken) -> Arc<Presence> {
         config.log.store = LogStore::Memory;
         let catalogue = Arc::new(Catalogue::new(&[]));
         let directory = Arc::new(Directory::new(catalogue.clone(), None, Vec::new()));
@@ -165,14 +166,15 @@ mod tests {
         };
         let plane = Plane::start(settings, counters.clone(), tasks, stopping.clone());
         let log = Log::open(&config.log, &catalogue).expect("a log in memory");
-        let hub = Hub::start(catalogue, log, directory.clone(), plane, counters, config, tasks, stopping);
+        let alone = Cluster::alone();
+        let hub = Hub::start(catalogue, log, directory.clone(), plane, counters, config, tasks, stopping, &alone).await;
         Presence::start(config, hub.expect("a hub"), directory, tasks, stopping)
     }
 
     #[tokio::test]
     async fn a_change_that_is_not_published_is_put_back() {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let presence = presence(&mut Config::default(), &tasks, &stopping);
+        let presence = presence(&mut Config::default(), &tasks, &stopping).await;
         // Nothing is delivered from here on.
         stopping.cancel();
         tasks.close();
@@ -190,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_known_does_not_count() {
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
-        let presence = presence(&mut Config::default(), &tasks, &stopping);
+        let presence = presence(&mut Config::default(), &tasks, &stopping).await;
         let id = |text: &str| Id::parse(text).expect("an id");
         let known = Identity {
             user: id("known"),

@@ -19,13 +19,13 @@ use super::proxies::Proxies;
 use super::reception::Reception;
 use crate::auth::{Authenticator, Revocations, Tokens};
 use crate::cluster::Cluster;
-use crate::config::{Config, GymDoor, LogStore, UnknownMembers};
+use crate::config::{Config, GymDoor, LogStore, OnRedisLoss, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
 use crate::doors::{self, Doors, Engine, PlainDoor};
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, UserSeats};
-use crate::log::Log;
+use crate::log::{Log, StreamSettings, Streams};
 use crate::presence::Presence;
 use crate::redis::Redis;
 use crate::register::{self, Register};
@@ -102,10 +102,12 @@ impl Server {
         let tasks = TaskTracker::new();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
-        let cluster = match redis(&config).map_err(io::Error::other)? {
-            Some(redis) => Cluster::start(&config.cluster, redis, &tasks, &stopping).await.map_err(io::Error::other)?,
-            None => Cluster::alone(),
+        let redis = redis(&config).map_err(io::Error::other)?;
+        let cluster = match &redis {
+            Some(redis) => Cluster::start(&config.cluster, redis.clone(), &tasks, &stopping).await,
+            None => Ok(Cluster::alone()),
         };
+        let cluster = cluster.map_err(io::Error::other)?;
         let counters = Arc::new(Counters::default());
         let catalogue = Arc::new(config.events.catalogue());
         let revocations = Revocations::open(revocations_at(&config).as_deref(), config.auth.revocation_ttl_ms)?;
@@ -116,17 +118,25 @@ impl Server {
         let dialects = plain.iter().map(|door| door.dialect.clone()).collect();
         let directory = Arc::new(Directory::new(catalogue.clone(), compress_from(&config), dialects));
         let plane = Plane::start(settings(&config), counters.clone(), &tasks, stopping.clone());
+        let log = match &redis {
+            Some(redis) => {
+                let streams = Streams::start(redis, streams(&config), &tasks, &stopping).await;
+                Log::shared(streams.map_err(io::Error::other)?, &config.log, &catalogue)
+            }
+            None => Log::open(&config.log, &catalogue).map_err(io::Error::other)?,
+        };
         let hub = Hub::start(
             catalogue.clone(),
-            Log::open(&config.log, &catalogue).map_err(io::Error::other)?,
+            log,
             directory.clone(),
             plane.clone(),
             counters.clone(),
             &config,
             &tasks,
             &stopping,
+            &cluster,
         )
-        .map_err(io::Error::other)?;
+        .await?;
         let seats = Arc::new(OrganizationSeats::new(config.limits.max_connections_per_org));
         let users = Arc::new(UserSeats::new(config.limits.max_connections_per_user));
         let bounds = Bounds::new(&config, &counters);
@@ -242,6 +252,17 @@ async fn own_listeners(config: &Config, plain: &[PlainDoor]) -> io::Result<Vec<(
 fn redis(config: &Config) -> Result<Option<Arc<Redis>>, String> {
     let is_shared = config.log.store == LogStore::Redis;
     is_shared.then(|| Redis::open(&config.cluster, usize::from(config.log.shards))).transpose()
+}
+
+fn streams(config: &Config) -> StreamSettings {
+    StreamSettings {
+        max_entries: config.log.max_entries as u64,
+        max_bytes: config.log.max_bytes as u64,
+        max_age_ms: config.log.max_age_ms,
+        buffer_entries: config.cluster.buffer_entries,
+        buffers: config.cluster.on_redis_loss == OnRedisLoss::Buffer,
+        timeout: Duration::from_millis(config.cluster.redis_timeout_ms),
+    }
 }
 
 /// AV-Gym's register; it outlives the process where the log does.

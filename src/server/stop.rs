@@ -1,13 +1,15 @@
 //! Stopping: clients are told, what is under way ends, and clients come back elsewhere.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use serde_json::value::to_raw_value;
 
 use super::start::Server;
-use crate::hub::Publication;
-use crate::rooms::ScopeFields;
+use crate::hub::{MAX_TARGETS, Publication, Target};
+use crate::rooms::{Id, ScopeFields};
 use crate::session::saved_at;
 
 /// How long tasks have to end when the grace period is used up.
@@ -48,13 +50,42 @@ impl Server {
     }
 
     async fn announce(&self) {
+        let hub = &self.doors.hub;
         let Ok(payload) = to_raw_value(&json!({ "message": "Server shutting down" })) else { return };
-        let publication = Publication::new("system:maintenance", payload, ScopeFields::default());
-        let Ok(mut draft) = self.doors.hub.draft(publication) else { return };
-        // Whoever comes back to the next process need not hear of it.
-        draft.fleeting = true;
-        if let Err(error) = self.doors.hub.publish(draft).await {
+        let publication = || Publication::new("system:maintenance", payload.clone(), ScopeFields::default());
+        let publications = match self.doors.cluster.redis() {
+            None => vec![publication()],
+            // What everybody hears would be heard on the nodes that stay.
+            Some(_) => self.own_targets().map(|target| Publication { target, ..publication() }).collect(),
+        };
+        let telling = publications.into_iter().map(async |publication| {
+            let mut draft = hub.draft(publication)?;
+            // Whoever comes back to the next process need not hear of it.
+            draft.fleeting = true;
+            hub.publish(draft).await
+        });
+        if let Some(error) = join_all(telling).await.into_iter().find_map(Result::err) {
             tracing::warn!(%error, "clients could not be told");
         }
+    }
+
+    /// The sockets of this node, by organization.
+    fn own_targets(&self) -> impl Iterator<Item = Target> {
+        let mut sockets: HashMap<Id, Vec<String>> = HashMap::new();
+        for recipient in self.doors.directory.recipients() {
+            if let Some((organization, _)) = &recipient.interest().identity {
+                sockets.entry(organization.clone()).or_default().push(recipient.id.as_str().to_owned());
+            }
+        }
+        sockets.into_iter().flat_map(|(organization, sockets)| {
+            let scope =
+                ScopeFields { organization_id: Some(organization.as_str().to_owned()), ..ScopeFields::default() };
+            let target = move |ids: &[String]| Target {
+                scope: scope.clone(),
+                socket_ids: Some(ids.to_vec()),
+                ..Target::default()
+            };
+            sockets.chunks(MAX_TARGETS).map(target).collect::<Vec<_>>()
+        })
     }
 }

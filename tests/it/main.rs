@@ -46,6 +46,7 @@ mod rates;
 mod recovery;
 mod redis_kit;
 mod restart;
+mod shared_log;
 mod shutdown;
 mod since;
 mod smuggling;

@@ -33,11 +33,12 @@ pub(super) static BEGIN: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Appends records in the order given, once: a batch that was appended already is not appended again. Tells the offset of the
-/// first.
+/// Appends records in the order given, once: a batch that was appended already is not appended again. Tells the offset
+/// of the first. Refuses with `LIFE` if the life is another, and with `LOST` if the stream ends before what was read of
+/// it, as one does whose newest records a failover has lost.
 ///
 /// Keys: the life, the stream, the writer. Arguments: the life, the number of the batch, the most records to keep, for
-/// how many milliseconds the writer is remembered, the records.
+/// how many milliseconds the writer is remembered, the offset up to which was read, the records.
 pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -50,9 +51,15 @@ pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| {
             return redis.error_reply('LATE is the batch')
         end
         first = nil
-        for index = 5, #ARGV do
+        for index = 6, #ARGV do
             local id = redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], ARGV[1] .. '-*', 'r', ARGV[index])
-            first = first or string.match(id, '-(%d+)$')
+            if not first then
+                first = string.match(id, '-(%d+)$')
+                if tonumber(first) <= tonumber(ARGV[5]) then
+                    redis.call('XDEL', KEYS[2], id)
+                    return redis.error_reply('LOST is what was read')
+                end
+            end
         end
         redis.call('SET', KEYS[3], ARGV[2] .. ':' .. first, 'PX', ARGV[4])
         return first

@@ -60,6 +60,8 @@ pub(super) enum Batch {
     There(u64, u64),
     /// The shard has another life by now.
     OtherLife,
+    /// The stream has lost records that this node has read.
+    Lost(u64),
 }
 
 impl Shard {
@@ -92,6 +94,23 @@ impl Shard {
         self.server().script(&script).await
     }
 
+    /// Takes note of a life that this node has read nothing of.
+    pub(super) fn begins(&self, life: u64) {
+        let mut known = self.known();
+        if life > known.life {
+            let begins_at = life * scripts::OFFSETS_PER_MS;
+            *known = Known { life, first: begins_at + 1, head: begins_at };
+        }
+    }
+
+    /// Takes note of how far this node has read in a life.
+    pub(super) fn has_read(&self, life: u64, offset: u64) {
+        let mut known = self.known();
+        if life == known.life {
+            known.head = offset;
+        }
+    }
+
     /// What Redis says of the shard, and the record at an offset; none if the shard has no life.
     pub(super) async fn look(&self, life: u64, offset: u64) -> Result<Option<Look>, RedisError> {
         let mut script = LOOK.key(&self.life_key);
@@ -109,16 +128,17 @@ impl Shard {
         number: u64,
         records: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Batch, RedisError> {
-        let life = self.known().life;
+        let Known { life, head, .. } = *self.known();
         let mut script = APPEND.key(&self.life_key);
         script.key(&self.stream).key(&self.writer).arg(life).arg(number);
-        script.arg(self.most.load(Ordering::Relaxed)).arg(WRITER_MS);
+        script.arg(self.most.load(Ordering::Relaxed)).arg(WRITER_MS).arg(head);
         for record in records {
             script.arg(record);
         }
         match self.server().script::<u64>(&script).await {
             Ok(first) => Ok(Batch::There(life, first)),
             Err(error) if error.code() == Some("LIFE") => Ok(Batch::OtherLife),
+            Err(error) if error.code() == Some("LOST") => Ok(Batch::Lost(life)),
             Err(error) => Err(error),
         }
     }

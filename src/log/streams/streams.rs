@@ -254,6 +254,10 @@ impl Store for Streams {
 
     fn read(&self, shard: usize, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {
         let shard = self.shards[shard].clone();
+        if !shard.server().is_there() {
+            // Whoever reads on and on would wait each time.
+            return Err(StreamError::Away(shard.server().label().to_owned()).into());
+        }
         Ok(self.wait(page(shard, after, limit, max_bytes))?)
     }
 

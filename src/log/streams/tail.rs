@@ -9,7 +9,7 @@ use redis::streams::StreamReadReply;
 use redis::{RedisError, Value, cmd};
 
 use super::scripts::{self, OFFSETS_PER_MS};
-use super::shard::{Shard, record_of};
+use super::shard::{Shard, TIME, record_of};
 use crate::redis::Connection;
 
 /// How long one reading waits for something new.
@@ -119,7 +119,7 @@ impl Tail {
                 }
             }
         }
-        self.shard.known().head = self.offset;
+        self.shard.has_read(self.life, self.offset);
         if !notes.is_empty() {
             // Behind the entries that they are about.
             self.found.push_back(News::Notes(notes));
@@ -129,6 +129,7 @@ impl Tail {
 
     fn take(&mut self, offset: u64, record: Bytes) {
         self.last = Some(record.clone());
+        let record = record.slice(TIME..);
         match self.found.back_mut() {
             Some(News::Records(records)) => records.push((offset, record)),
             _ => self.found.push_back(News::Records(vec![(offset, record)])),
@@ -141,9 +142,7 @@ impl Tail {
             "the log in Redis begins anew: clients that come back begin anew too"
         );
         (self.life, self.offset, self.last) = (life, offset, None);
-        let mut known = self.shard.known();
-        (known.life, known.first, known.head) = (life, offset + 1, offset);
-        drop(known);
+        self.shard.begins(life);
         self.found.push_back(News::Life(offset));
     }
 
@@ -165,7 +164,7 @@ impl Tail {
         if first > self.offset + 1 {
             tracing::error!(shard = self.shard.number, "Redis has dropped records that this node had not read");
             (self.offset, self.last) = (first - 1, None);
-            self.shard.known().head = self.offset;
+            self.shard.has_read(self.life, self.offset);
             self.found.push_back(News::Gap(self.offset));
         }
         Ok(())

@@ -89,13 +89,16 @@ async fn append(shard: &Shard, number: u64, mut batch: Vec<Append>) {
                 }
                 return;
             }
-            Ok(Batch::OtherLife) => match shard.begin(None).await {
-                Ok(life) => {
-                    shard.known().life = life;
-                    continue;
+            Ok(other) => {
+                let over = if let Batch::Lost(life) = other { Some(life) } else { None };
+                match shard.begin(over).await {
+                    Ok(life) => {
+                        shard.begins(life);
+                        continue;
+                    }
+                    Err(error) => error,
                 }
-                Err(error) => error,
-            },
+            }
             Err(error) => error,
         };
         let told = shard.error(&error);

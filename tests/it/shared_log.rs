@@ -1,0 +1,224 @@
+//! Nodes that share a log on Redis: one order for all of them, and what becomes of it when Redis fails.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tiercast::config::OnRedisLoss;
+
+use crate::kit::{Client, ConnectOptions, Event, RedisOptions, RedisServer, TestServer, eventually, nodes, nodes_with};
+
+fn kpi(n: u64) -> Value {
+    json!({ "event": "kpi:update", "data": { "n": n }, "target": { "organization_id": "org-1" } })
+}
+
+fn number(event: &Event) -> u64 {
+    event.data()["n"].as_u64().expect("a number")
+}
+
+async fn publish(server: &TestServer, body: Value) -> Value {
+    let (status, answer) = server.publish("/broadcast", body).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn user(server: &TestServer, name: &str) -> Client {
+    server.connect_with(ConnectOptions::named()).await.authenticate_as(name, "org-1").await
+}
+
+async fn listeners(nodes: &[TestServer]) -> Vec<Client> {
+    let listener = async |node: &TestServer| node.subscriber("org-1", json!({ "channels": ["kpi"] })).await;
+    join_all(nodes.iter().map(listener)).await
+}
+
+/// What each is told next, which is this.
+async fn each_hears(clients: &mut [Client], n: u64) {
+    for client in clients {
+        assert_eq!(number(&client.next_named("kpi:update").await), n);
+    }
+}
+
+#[tokio::test]
+async fn all_nodes_deliver_in_one_order() {
+    const EACH: u64 = 100;
+    let redis = RedisServer::start();
+    let nodes = nodes(&redis, 3).await;
+    let mut clients = listeners(&nodes).await;
+    let publishing = nodes.iter().enumerate().map(async |(node, server)| {
+        for n in 0..EACH {
+            publish(server, kpi(node as u64 * EACH + n)).await;
+        }
+    });
+    join_all(publishing).await;
+    let mut heard = Vec::new();
+    for client in &mut clients {
+        let mut numbers = Vec::new();
+        for _ in 0..3 * EACH {
+            numbers.push(number(&client.next_named("kpi:update").await));
+        }
+        heard.push(numbers);
+    }
+    assert!(heard.iter().all(|numbers| *numbers == heard[0]), "each node has its own order");
+    for node in 0..3 {
+        let of_node = heard[0].iter().filter(|n| **n / EACH == node).copied();
+        assert!(of_node.eq(node * EACH..(node + 1) * EACH), "a publisher's own order is another");
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_on_one_node_is_known_on_all() {
+    let redis = RedisServer::start();
+    let nodes = nodes(&redis, 3).await;
+    let mut clients = [user(&nodes[0], "a").await, user(&nodes[1], "b").await];
+    let mut body = kpi(1);
+    (body["requires_ack"], body["ack_timeout_ms"]) = (json!(true), json!(60_000));
+    let answer = publish(&nodes[2], body).await;
+    let path = format!("/messages/{}/receipts", answer["message_id"].as_str().expect("an id"));
+    let users = |list: &Value| {
+        let list = list.as_array().expect("a list");
+        let mut users: Vec<_> = list.iter().map(|one| one["user_id"].as_str().expect("a user").to_owned()).collect();
+        users.sort_unstable();
+        users
+    };
+    for (client, acks) in clients.iter_mut().zip([false, true]) {
+        let event = client.next_named("kpi:update").await;
+        acks.then(|| client.ack(&event, json!(null)));
+    }
+    for node in &nodes {
+        eventually("the node knows who has acknowledged", async || {
+            let (_, receipts) = node.get(&path).await;
+            users(&receipts["acknowledged"]) == ["b"] && users(&receipts["pending"]) == ["a"]
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_user_is_told_once_on_whatever_node() {
+    let redis = RedisServer::start();
+    let nodes = nodes(&redis, 3).await;
+    let here = user(&nodes[0], "here").await;
+    let body = json!({
+        "event": "system:notification",
+        "data": { "n": 7 },
+        "target": { "organization_id": "org-1", "user_ids": ["away", "here"] },
+    });
+    publish(&nodes[1], body).await;
+    let mut here = here;
+    assert_eq!(number(&here.next_named("system:notification").await), 7);
+    for (node, hears) in [(&nodes[2], true), (&nodes[0], false), (&nodes[1], false)] {
+        let mut away = user(node, "away").await;
+        if hears {
+            assert_eq!(number(&away.next_named("system:notification").await), 7);
+        }
+        away.expect_silence(node).await;
+        away.disconnect().await;
+        // That it was told is known to the others by then.
+        let mark = kpi(1);
+        publish(node, mark).await;
+    }
+    user(&nodes[2], "here").await.expect_silence(&nodes[2]).await;
+}
+
+#[tokio::test]
+async fn while_redis_is_away_sockets_stay_and_publishers_are_refused() {
+    let mut redis = RedisServer::with(RedisOptions::durable());
+    let nodes = nodes(&redis, 2).await;
+    let mut clients = listeners(&nodes).await;
+    publish(&nodes[0], kpi(1)).await;
+    each_hears(&mut clients, 1).await;
+    redis.stop();
+    for node in &nodes {
+        eventually("it is refused", async || node.publish("/broadcast", kpi(0)).await.0 == 503).await;
+        let call = node.call(reqwest::Method::POST, "/broadcast").json(&kpi(0));
+        let refused = node.request(call).await;
+        assert_eq!((refused.status, !refused.header("retry-after").is_empty()), (503, true), "{}", refused.text);
+    }
+    redis.start_again();
+    for node in &nodes {
+        eventually("it is taken", async || node.publish("/broadcast", kpi(2)).await.0 == 200).await;
+    }
+    for client in &mut clients {
+        assert_eq!(number(&client.next_named("kpi:update").await), 2);
+        assert_eq!(number(&client.next_named("kpi:update").await), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_may_wait_for_redis_is_published_once_when_it_answers_again() {
+    let redis = RedisServer::start();
+    let nodes = nodes_with(&redis, 2, |_, config| {
+        config.cluster.on_redis_loss = OnRedisLoss::Buffer;
+        config.cluster.buffer_entries = 4;
+        config.cluster.redis_timeout_ms = 300;
+    })
+    .await;
+    let mut clients = listeners(&nodes).await;
+    redis.pause();
+    let waiting = (1..=4).map(|n| nodes[0].publish("/broadcast", kpi(n)));
+    let surplus = async {
+        eventually("there is no place left", async || {
+            let (status, answer) = nodes[0].publish("/broadcast", kpi(5)).await;
+            assert_eq!(status, 503, "{answer}");
+            answer["error"].to_string().contains("buffer") || status == 503
+        })
+        .await;
+        redis.resume();
+    };
+    let (answers, ()) = tokio::join!(join_all(waiting), surplus);
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    publish(&nodes[1], kpi(9)).await;
+    for client in &mut clients {
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&9) {
+            numbers.push(number(&client.next_named("kpi:update").await));
+        }
+        numbers.retain(|n| *n != 5);
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3, 4, 9], "each once");
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_redis_begins_another_life() {
+    let mut redis = RedisServer::start();
+    let nodes = nodes(&redis, 2).await;
+    let mut clients = listeners(&nodes).await;
+    let before = publish(&nodes[0], kpi(1)).await;
+    each_hears(&mut clients, 1).await;
+    for round in 2..4 {
+        if round == 2 {
+            redis.restart_empty();
+        } else {
+            redis.run::<()>("flushall");
+        }
+        let mut after = Value::Null;
+        eventually("it is taken", async || {
+            let (status, answer) = nodes[1].publish("/broadcast", kpi(round)).await;
+            after = answer;
+            status == 200
+        })
+        .await;
+        each_hears(&mut clients, round).await;
+        let epoch = |answer: &Value| {
+            answer["position"].as_str().expect("a position").split_once('.').expect("two parts").0.to_owned()
+        };
+        assert_ne!(epoch(&before), epoch(&after));
+    }
+    let (status, history) = nodes[0].get("/rooms/kpi:org:org-1/messages").await;
+    assert_eq!((status, history["messages"].as_array().map(Vec::len)), (200, Some(1)), "{history}");
+}
+
+#[tokio::test]
+async fn a_node_that_comes_later_knows_what_was_published() {
+    let redis = RedisServer::start();
+    let first = nodes(&redis, 1).await;
+    for n in 0..5 {
+        publish(&first[0], kpi(n)).await;
+    }
+    let later = nodes_with(&redis, 1, |_, config| config.cluster.node_id = "later".into()).await;
+    let (status, history) = later[0].get("/rooms/kpi:org:org-1/messages").await;
+    assert_eq!((status, history["messages"].as_array().map(Vec::len)), (200, Some(5)), "{history}");
+    let mut clients = listeners(&first).await;
+    clients.extend(listeners(&later).await);
+    publish(&later[0], kpi(6)).await;
+    each_hears(&mut clients, 6).await;
+}
