@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -31,7 +32,19 @@ pub struct Caller {
     /// Name of the key, for log lines.
     pub name: Arc<str>,
     rights: Vec<Right>,
-    organizations: Option<Vec<Id>>,
+    reach: Reach,
+}
+
+/// The organizations that a caller may touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach(Option<Vec<Id>>);
+
+impl Reach {
+    /// Whether all that belongs to an organization is within it; what belongs to none is so only for unbound callers.
+    pub fn contains(&self, organization: Option<&Id>) -> bool {
+        let Some(organizations) = &self.0 else { return true };
+        organization.is_some_and(|organization| organizations.contains(organization))
+    }
 }
 
 /// Why a call is refused.
@@ -63,10 +76,11 @@ impl ApiKeys {
             caller: Caller {
                 name: key.name.as_str().into(),
                 rights: key.rights.clone(),
-                organizations: key
-                    .organizations
-                    .as_ref()
-                    .map(|list| list.iter().filter_map(|organization| Id::parse(organization).ok()).collect()),
+                reach: Reach(
+                    key.organizations
+                        .as_ref()
+                        .map(|list| list.iter().filter_map(|organization| Id::parse(organization).ok()).collect()),
+                ),
             },
         });
         Self { keys: keys.collect(), allow_keyless: config.allow_keyless }
@@ -98,7 +112,7 @@ impl ApiKeys {
 impl Caller {
     /// The caller of an API without keys.
     fn anyone() -> Self {
-        Self { name: KEYLESS.into(), rights: vec![Right::Publish, Right::Read, Right::Admin], organizations: None }
+        Self { name: KEYLESS.into(), rights: vec![Right::Publish, Right::Read, Right::Admin], reach: Reach(None) }
     }
 
     /// Whether the caller has a right.
@@ -106,14 +120,9 @@ impl Caller {
         self.rights.contains(&right)
     }
 
-    /// Whether the caller may touch an organization.
-    pub fn may_touch(&self, organization: &Id) -> bool {
-        self.organizations.as_ref().is_none_or(|list| list.contains(organization))
-    }
-
-    /// Whether the caller may touch every organization.
-    pub fn is_unbound(&self) -> bool {
-        self.organizations.is_none()
+    /// The organizations that it may touch.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 }
 
@@ -140,9 +149,8 @@ mod tests {
         let request = Request { bound: address, peer: address, headers: &headers, origin_allowed: true };
         let caller = keys.caller(Some("tc_secret"), request).expect("a caller");
         assert!(caller.has(Right::Publish) && !caller.has(Right::Admin));
-        assert!(
-            caller.may_touch(&Id::parse("o").expect("an id")) && !caller.may_touch(&Id::parse("p").expect("an id"))
-        );
+        let touches = |organization: &str| caller.reach().contains(Some(&Id::parse(organization).expect("an id")));
+        assert!(touches("o") && !touches("p") && !caller.reach().contains(None));
         assert_eq!(keys.caller(Some("tc_other"), request), Err(Denied::Unknown));
         assert_eq!(keys.caller(None, request), Err(Denied::Unknown));
     }

@@ -25,7 +25,7 @@ pub use door::{Door, System};
 pub use identity::{Bearer, Credentials, Identity, Proof};
 pub use jwt::{Proven, Tokens};
 pub use key_set::{KeyFault, key_faults};
-pub use keys::{ApiKeys, Caller, Denied, KEYLESS, hash_key};
+pub use keys::{ApiKeys, Caller, Denied, KEYLESS, Reach, hash_key};
 pub use mint::{Grant, MintError, Minted};
 pub use renew::RenewError;
 pub use revocations::{Revocation, Revocations, Revoked};

@@ -18,6 +18,7 @@ mod state;
 mod upgrade;
 
 pub use demo::run as run_demo;
+pub use http::answer_others;
 pub use plain::{PlainDoor, plain_doors};
 pub use router::{plain_router, router};
 pub use socketio::Engine;

@@ -12,7 +12,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use super::http::{
-    batch, broadcast, connections, health, history, messages, presence, refusals, revocations, rooms, stats, tokens,
+    batch, broadcast, connections, health, history, messages, nodes, presence, refusals, revocations, rooms, stats,
+    tokens,
 };
 use super::plain::{self, Entrance};
 use super::state::Doors;
@@ -37,6 +38,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/connections", get(connections::list))
         .route("/api/ws/connections/{socket_id}", get(connections::one))
         .route("/api/ws/connections/{socket_id}", delete(connections::disconnect))
+        .route("/api/ws/nodes", get(nodes::list))
         .route("/api/ws/rooms", get(rooms::list))
         .route("/api/ws/rooms/{room}/messages", get(history::read))
         .route("/api/ws/presence", get(presence::list))

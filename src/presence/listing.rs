@@ -1,6 +1,6 @@
 //! Users as backend services see them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::book::Shown;
 use super::presence::Presence;
@@ -39,7 +39,7 @@ pub struct Listing {
 }
 
 /// One user in a listing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UserView {
     /// The user.
     pub user_id: Id,
@@ -53,12 +53,42 @@ pub struct UserView {
     pub channels: Vec<String>,
 }
 
+impl UserView {
+    /// The same user, with the sockets of another node.
+    pub fn join(&mut self, other: Self) {
+        self.status = self.status.max(other.status);
+        self.sockets += other.sockets;
+        // The same form makes the later time the greater text.
+        self.last_seen = std::mem::take(&mut self.last_seen).max(other.last_seen);
+        let new: Vec<String> = other.channels.into_iter().filter(|name| !self.channels.contains(name)).collect();
+        self.channels.extend(new);
+    }
+}
+
 impl Presence {
     /// The users of an organization.
     ///
     /// # Errors
     /// If the channel is not known, or a user is named who cannot be one.
     pub fn list(&self, organization: &Id, filter: &Filter<'_>) -> Result<Listing, WireError> {
+        let (mut found, total) = self.find(organization, filter)?;
+        let more = found.len() > filter.limit;
+        found.truncate(filter.limit);
+        let users = found.into_iter().map(|shown| self.view(organization, shown)).collect();
+        Ok(Listing { users, total, more })
+    }
+
+    /// Only who they are, on all pages.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn who(&self, organization: &Id, filter: &Filter<'_>) -> Result<Vec<Id>, WireError> {
+        let all = Filter { after: None, limit: usize::MAX - 1, ..*filter };
+        Ok(self.find(organization, &all)?.0.into_iter().map(|shown| shown.user).collect())
+    }
+
+    /// One more user than a page has, if there are so many, and how many there are on all pages.
+    fn find(&self, organization: &Id, filter: &Filter<'_>) -> Result<(Vec<Shown>, usize), WireError> {
         let audience = |name: &str| {
             let unknown = || WireError::UnknownChannel(name.chars().take(64).collect());
             self.hub.catalogue.audience_of(name).ok_or_else(unknown)
@@ -68,7 +98,7 @@ impl Presence {
         let user = filter.user.map(|user| id("user_id", user)).transpose()?;
         let after = filter.after.filter(|after| !after.is_empty()).map(|after| id("cursor", after)).transpose()?;
         // One more than there is room for tells that more follow.
-        let (mut found, total) = match (user, channel) {
+        Ok(match (user, channel) {
             (Some(user), channel) => {
                 let shown = self.lock().user(organization, &user, self.now());
                 let listed =
@@ -82,11 +112,13 @@ impl Presence {
                 (users.take(filter.limit + 1).collect(), book.count(organization, filter.with_offline, now))
             }
             (None, Some(channel)) => self.receivers(organization, channel, filter, after.as_ref()),
-        };
-        let more = found.len() > filter.limit;
-        found.truncate(filter.limit);
-        let users = found.into_iter().map(|shown| self.view(organization, shown)).collect();
-        Ok(Listing { users, total, more })
+        })
+    }
+
+    /// Some users, as far as they are known.
+    pub fn views(&self, organization: &Id, users: &[Id]) -> Vec<UserView> {
+        let shown = |user: &Id| self.lock().user(organization, user, self.now());
+        users.iter().filter_map(shown).map(|shown| self.view(organization, shown)).collect()
     }
 
     /// Users who receive any of these channels: one more than a page of those behind one, and how many there are.

@@ -202,7 +202,7 @@ impl Server {
             serve(listener, router);
         }
         serve(listener, doors::router(&doors));
-        cluster.listen();
+        doors::answer_others(&doors);
         Ok(Self { doors, register, bounds, users, tasks, closing, stopping, plain_addresses })
     }
 

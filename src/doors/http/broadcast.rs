@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{self, hash};
+use super::messages::look_elsewhere;
+use super::others;
 use super::path::Path;
-use crate::auth::Deed;
+use crate::auth::{Deed, Reach};
 use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
@@ -223,7 +225,7 @@ pub(in crate::doors) async fn publish(
         caller.require(Right::Read)?;
     }
     let mut draft = doors.hub.draft(publication)?;
-    authorize(doors, caller, &draft)?;
+    authorize(doors, caller, &draft).await?;
     if let Some(scope) = draft.audience.scope() {
         doors.rates.publishes_to(&scope.organization)?;
     }
@@ -274,10 +276,12 @@ async fn publish_now(
         answer["explanation"] = explained(explanation, published.recipients);
     }
     if let (true, Some(timeout)) = (waits, timeout)
-        && let Some(progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
+        && let Some(mut progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
     {
+        let unanswered = look_elsewhere(&doors, &published.message_id, &mut progress).await;
         answer["acknowledged"] = json!(progress.acknowledged);
         answer["pending"] = json!(progress.pending);
+        others::name(&unanswered, &mut answer);
     }
     Ok(answer)
 }
@@ -297,7 +301,8 @@ fn explained(explanation: &Explanation, recipients: usize) -> Value {
 }
 
 /// Everything a publication names must belong to the caller.
-fn authorize(doors: &Doors, caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
+async fn authorize(doors: &Doors, caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
+    let forbidden = || ApiError::forbidden("this key may not touch everything that the target names");
     match &draft.audience {
         Audience::Everyone => {
             caller.require(Right::Admin)?;
@@ -306,23 +311,51 @@ fn authorize(doors: &Doors, caller: &Caller, draft: &Draft) -> Result<(), ApiErr
             }
         }
         Audience::Scope { scope, targets } => {
+            if !caller.may_touch(Some(&scope.organization)) {
+                return Err(forbidden());
+            }
             let named = targets.iter().flat_map(|targets| targets.sockets.iter().chain(&targets.rooms));
-            let mut foreign = named.filter(|name| !may_name(doors, caller, name));
-            if foreign.next().is_some() || !caller.may_touch(Some(&scope.organization)) {
-                return Err(ApiError::forbidden("this key may not touch everything that the target names"));
+            let foreign: Vec<&str> =
+                named.filter(|name| !may_name(doors, caller.reach(), name)).map(|name| &**name).collect();
+            if foreign.is_empty() {
+                return Ok(());
+            }
+            if foreign.iter().any(|name| RoomName::parse(name).is_some()) {
+                return Err(forbidden());
+            }
+            // A socket that is not here may be on another node.
+            let asked = doors.cluster.ask::<Vec<bool>>(MAY_NAME, &(caller.reach(), &foreign)).await;
+            let is_theirs = |place: usize| asked.answers.iter().any(|answer| answer.answer.get(place) == Some(&true));
+            if !(0..foreign.len()).all(is_theirs) {
+                return Err(match asked.unanswered.is_empty() {
+                    true => forbidden(),
+                    false => ApiError::unanswered(
+                        "a socket that the target names may be on a node that does not answer",
+                        asked.unanswered,
+                    ),
+                });
             }
         }
     }
     Ok(())
 }
 
+/// The question to other nodes: which of these sockets a caller may name.
+const MAY_NAME: &str = "may_name";
+
+pub(super) fn answer_others(doors: &Arc<Doors>) {
+    others::answer(doors, MAY_NAME, |doors, (reach, names): (Reach, Vec<String>)| -> Vec<bool> {
+        names.iter().map(|name| may_name(doors, &reach, name)).collect()
+    });
+}
+
 /// Whether a caller may name a room or a socket; one that is not there is refused like a foreign one.
-fn may_name(doors: &Doors, caller: &Caller, name: &str) -> bool {
+fn may_name(doors: &Doors, reach: &Reach, name: &str) -> bool {
     if let Some(room) = RoomName::parse(name) {
-        return caller.may_touch(Some(room.organization()));
+        return reach.contains(Some(room.organization()));
     }
     let organization = doors.sessions.connection(name).and_then(|view| view.organization_id);
-    caller.may_touch(organization.as_ref())
+    reach.contains(organization.as_ref())
 }
 
 impl Options {

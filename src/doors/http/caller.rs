@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::error::ApiError;
 use super::rates::KeyRates;
 use super::refusals::Who;
-use crate::auth::{self, Request};
+use crate::auth::{self, Reach, Request};
 use crate::config::Right;
 use crate::doors::state::{Doors, Peer};
 use crate::rooms::Id;
@@ -57,7 +57,12 @@ impl Caller {
 
     /// Whether the caller may touch an organization; what belongs to none is only for unbound callers.
     pub(in crate::doors) fn may_touch(&self, organization: Option<&Id>) -> bool {
-        organization.map_or_else(|| self.known.is_unbound(), |organization| self.known.may_touch(organization))
+        self.reach().contains(organization)
+    }
+
+    /// The organizations that the caller may touch.
+    pub(super) fn reach(&self) -> &Reach {
+        self.known.reach()
     }
 }
 

@@ -7,7 +7,9 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use super::others;
 use crate::auth::Denied;
+use crate::cluster::NodeId;
 use crate::wire::{Code, WireError};
 
 /// Why a call fails.
@@ -18,11 +20,13 @@ pub(in crate::doors) struct ApiError {
     message: String,
     /// When it is worth another try, where it is.
     retry_after_seconds: u32,
+    /// Nodes that might know better.
+    unanswered: Vec<NodeId>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after_seconds: 1 }
+        Self { status, code, message: message.into(), retry_after_seconds: 1, unanswered: Vec::new() }
     }
 
     /// 400: the call is not what the contract asks for.
@@ -54,6 +58,11 @@ impl ApiError {
     /// 503: it cannot be done now.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::InternalError, message)
+    }
+
+    /// 503: it cannot be told as long as these nodes do not answer.
+    pub(super) fn unanswered(message: impl Into<String>, nodes: Vec<NodeId>) -> Self {
+        Self { unanswered: nodes, ..Self::unavailable(message) }
     }
 
     /// 413: a message is over the limit.
@@ -127,8 +136,9 @@ impl From<BytesRejection> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": self.message, "code": self.code }));
-        let mut response = (self.status, body).into_response();
+        let mut body = json!({ "error": self.message, "code": self.code });
+        others::name(&self.unanswered, &mut body);
+        let mut response = (self.status, Json(body)).into_response();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(self.retry_after_seconds));
         }

@@ -19,6 +19,17 @@ pub(in crate::doors) async fn health(State(doors): State<Arc<Doors>>) -> Respons
         let body = json!({ "status": "unhealthy", "service": SERVICE, "initialized": false, "timestamp": now_iso() });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     }
+    if !doors.cluster.is_well() {
+        let status = json!({
+            "status": "unhealthy",
+            "service": SERVICE,
+            "initialized": true,
+            "redis": "does not answer",
+            "active_connections": doors.sessions.count(),
+            "timestamp": now_iso(),
+        });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(status)).into_response();
+    }
     Json(json!({
         "status": "healthy",
         "service": SERVICE,
@@ -35,7 +46,13 @@ pub(in crate::doors) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the server takes new connections.
+/// `GET /readyz`: the server takes new connections, and what is published.
 pub(in crate::doors) async fn ready(State(doors): State<Arc<Doors>>) -> (StatusCode, &'static str) {
-    if doors.is_stopping() { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ok\n") }
+    if doors.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    match doors.cluster.is_well() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
+    }
 }

@@ -1,5 +1,6 @@
 //! `GET /messages/{message_id}`: where a message went; `/receipts`: who has acknowledged it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,12 +9,15 @@ use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::error::ApiError;
+use super::others;
 use super::path::Path;
+use crate::cluster::NodeId;
 use crate::config::Right;
 use crate::delivery::{envelope, rooms_of};
 use crate::doors::state::Doors;
+use crate::hub::{Acknowledgement, Delivery, Progress};
 use crate::log::Audience;
-use crate::wire::WireError;
+use crate::wire::{PublicId, WireError};
 
 /// Answers `{success, message, position, channels[], rooms[], target?, except_socket_ids?}`.
 pub(in crate::doors) async fn one(
@@ -55,15 +59,48 @@ pub(in crate::doors) async fn receipts(
 ) -> Result<Json<Value>, ApiError> {
     caller.may_call(Right::Read)?;
     // A foreign message is answered like one that is not there.
-    let (organization, progress) =
+    let (organization, mut progress) =
         doors.hub.progress(&message_id).ok_or_else(|| ApiError::not_found("no receipts are kept for that message"))?;
     if !caller.may_touch(organization.as_ref()) {
         return Err(ApiError::not_found("no receipts are kept for that message"));
     }
-    Ok(Json(json!({
+    let unanswered = look_elsewhere(&doors, &message_id, &mut progress).await;
+    let mut answer = json!({
         "success": true,
         "message_id": message_id,
         "acknowledged": progress.acknowledged,
         "pending": progress.pending,
-    })))
+    });
+    others::name(&unanswered, &mut answer);
+    Ok(Json(answer))
+}
+
+/// The question to other nodes: to which of these sockets of theirs a message was written.
+const WRITTEN: &str = "written";
+
+pub(super) fn answer_others(doors: &Arc<Doors>) {
+    others::answer(doors, WRITTEN, |doors, message_id: String| -> Vec<PublicId> {
+        let progress = doors.hub.progress(&message_id).map(|(_, progress)| progress.pending).unwrap_or_default();
+        let written = progress.into_iter().filter(|pending| pending.state == Delivery::Written);
+        written.filter_map(|pending| pending.socket_id).collect()
+    });
+}
+
+/// What waits for sockets of other nodes may have been written there; tells which nodes do not say.
+pub(super) async fn look_elsewhere(doors: &Doors, message_id: &str, progress: &mut Progress) -> Vec<NodeId> {
+    let is_elsewhere = |pending: &Acknowledgement| {
+        let socket = pending.socket_id.as_ref().filter(|_| pending.state == Delivery::Queued);
+        socket.is_some_and(|socket| doors.directory.recipient(socket.as_str()).is_none())
+    };
+    if doors.cluster.is_alone() || !progress.pending.iter().any(is_elsewhere) {
+        return Vec::new();
+    }
+    let asked = doors.cluster.ask::<HashSet<PublicId>>(WRITTEN, &message_id).await;
+    for pending in progress.pending.iter_mut().filter(|pending| is_elsewhere(pending)) {
+        let is_written = |socket: &PublicId| asked.answers.iter().any(|answer| answer.answer.contains(socket));
+        if pending.socket_id.as_ref().is_some_and(is_written) {
+            pending.state = Delivery::Written;
+        }
+    }
+    asked.unanswered
 }

@@ -10,6 +10,8 @@ pub(super) mod health;
 pub(super) mod history;
 pub(super) mod idempotency;
 pub(super) mod messages;
+pub(super) mod nodes;
+mod others;
 mod path;
 pub(super) mod presence;
 pub(super) mod rates;
@@ -19,7 +21,9 @@ pub(super) mod revocations;
 pub(super) mod rooms;
 pub(super) mod stats;
 pub(super) mod tokens;
+mod totals;
 
 pub(super) use caller::Caller;
 pub(super) use error::{ApiError, nothing_here, wrong_method};
+pub use others::answer_others;
 pub(super) use path::Path;

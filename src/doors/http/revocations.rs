@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::broadcast::parse;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::others;
 use crate::auth::{Deed, Revocation, Revoked};
 use crate::config::Right;
 use crate::doors::state::Doors;
@@ -22,6 +23,21 @@ use crate::wire::{WireError, iso, now_ms};
 
 /// Longest id of a token, in bytes.
 const MAX_TOKEN_ID: usize = 1_024;
+
+/// The question to other nodes.
+const KIND: &str = "revoke";
+
+/// How many sockets of this node a revocation that another one has made ends.
+pub(super) fn answer_others(doors: &Arc<Doors>) {
+    let sessions = doors.sessions.clone();
+    doors.cluster.answer(KIND, move |revocation: Revocation| {
+        let sessions = sessions.clone();
+        async move {
+            let revoking = tokio::task::spawn_blocking(move || sessions.revoke(&revocation));
+            revoking.await.ok().and_then(Result::ok)
+        }
+    });
+}
 
 /// A user, a token, or with neither the whole organization.
 #[derive(Deserialize)]
@@ -59,14 +75,19 @@ pub(in crate::doors) async fn revoke(
         Revoked::UserId(user) => Some(user.as_str()),
         Revoked::TokenId(token) => Some(token.as_str()),
     };
+    // Whoever does not answer hears of it with the revocations that all share, and nobody is let in by it meanwhile.
+    let asked = doors.cluster.ask::<usize>(KIND, &*revocation).await;
+    let disconnected = disconnected + asked.answers.iter().map(|answer| answer.answer).sum::<usize>();
     let organization = Some(organization_id.as_str());
     Deed { who: caller.name(), action: "revoke", organization, subject, ..Deed::default() }.done();
-    Ok(Json(json!({
+    let mut answer = json!({
         "success": true,
         "revoked_at": iso(*at_ms),
         "disconnected": disconnected,
         "message": "Revoked",
-    })))
+    });
+    others::name(&asked.unanswered, &mut answer);
+    Ok(Json(answer))
 }
 
 impl Body {
