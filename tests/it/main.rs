@@ -18,6 +18,7 @@ mod batch;
 mod bench;
 mod cli;
 mod client_events;
+mod cluster;
 mod delivery;
 mod escalation;
 mod explain;
