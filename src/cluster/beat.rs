@@ -11,6 +11,12 @@ use super::standing::Heard;
 /// Numbers that nodes may have, from 0.
 const NUMBERS: u16 = 1024;
 
+/// What nodes tell each other when one has come or goes.
+pub(super) const LOOK: &str = "look";
+
+/// How long a node that ends waits until Redis knows.
+const LEAVING: Duration = Duration::from_millis(300);
+
 /// What came of a sign of life.
 #[derive(Debug)]
 enum Beaten {
@@ -64,6 +70,7 @@ impl Member {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         ticks.reset();
         let mut is_displaced = false;
+        self.tell_of_change().await;
         loop {
             let next = async {
                 tokio::select! {
@@ -132,11 +139,25 @@ impl Member {
             leave.key(key);
         }
         leave.key(self.inbox_of(&self.me.node)).arg(self.me.node.id.as_str()).arg(&self.me.node.incarnation);
-        if let Err(error) = self.home().script::<()>(&leave).await {
-            tracing::warn!(%error, "the other nodes will notice only after a while that this one is gone");
+        let left = tokio::time::timeout(LEAVING, self.home().script::<()>(&leave)).await;
+        if matches!(left, Ok(Ok(()))) {
+            tokio::time::timeout(LEAVING, self.tell_of_change()).await.ok();
+        } else {
+            tracing::warn!(
+                "Redis does not answer, so the others will notice only after a while that this node is gone"
+            );
         }
         self.standing.is_displaced();
         self.handlers.clear();
+    }
+
+    /// Has the others look who lives before their next sign of life.
+    async fn tell_of_change(&self) {
+        let others: Vec<Node> =
+            self.standing.nodes().iter().filter(|node| node.id != self.me.node.id).cloned().collect();
+        if !others.is_empty() {
+            self.post(&others, LOOK, 0, &()).await;
+        }
     }
 
     /// Does something, and meanwhile steps down when the lease of a leader ends.

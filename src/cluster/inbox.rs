@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{FromRedisValue, RedisResult, Value};
 
+use super::beat::LOOK;
 use super::member::Member;
 use super::node::NodeId;
 use crate::redis::Connection;
@@ -76,6 +77,9 @@ impl Member {
         ) else {
             return;
         };
+        if kind == LOOK {
+            return self.sooner.notify_one();
+        }
         // Both times are of Redis.
         let asked_at = id.split_once('-').and_then(|(ms, _)| ms.parse::<i64>().ok());
         let age = self.standing.redis_now().zip(asked_at).map_or(0, |(now, asked_at)| now - asked_at);

@@ -41,6 +41,13 @@ impl Redis {
         &self.servers
     }
 
+    /// Closes the connections that everybody shares, and with them ends the tasks of the client library; for the end.
+    pub async fn close(&self) {
+        for server in &self.servers {
+            server.close().await;
+        }
+    }
+
     /// Whether every server has answered the last time it was asked.
     pub fn is_there(&self) -> bool {
         self.servers.iter().all(|server| server.is_there())

@@ -67,6 +67,10 @@ impl Server {
         opened
     }
 
+    pub(super) async fn close(&self) {
+        *self.shared.lock().await = None;
+    }
+
     /// Takes note of what came of a command on a connection of its own.
     pub fn heed(&self, error: Option<&RedisError>) {
         let is_away = error.is_some_and(is_loss);

@@ -40,6 +40,9 @@ impl Server {
         }
         self.register.save();
         self.doors.hub.close();
+        if let Some(redis) = self.doors.cluster.redis() {
+            redis.close().await;
+        }
     }
 
     async fn drain(&self) {

@@ -19,6 +19,7 @@ mod bench;
 mod cli;
 mod client_events;
 mod cluster;
+mod cluster_api;
 mod delivery;
 mod escalation;
 mod explain;
