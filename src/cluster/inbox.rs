@@ -18,6 +18,9 @@ const PAGE: usize = 64;
 /// Time until a connection that was lost is opened again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How long nothing may come before the connection is tried.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// Before everything in a stream.
 const FIRST: &str = "0-0";
 
@@ -41,7 +44,7 @@ impl Member {
     }
 
     async fn read_while_connected(self: &Arc<Self>, inbox: &str, last: &mut String) -> RedisResult<Never> {
-        let blocks_for = self.settings.heartbeat;
+        let blocks_for = self.settings.heartbeat.min(LONGEST);
         let mut connection = self.home().open(blocks_for).await?;
         // What expired, or was lost with everything else in Redis, begins anew.
         if !redis::cmd("EXISTS").arg(inbox).query_async::<bool>(&mut connection).await? {
