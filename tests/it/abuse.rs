@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tiercast::config::{ClientAction, ClientEvent};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::kit::{Client, ConnectOptions, Hostile, TestServer, Transport, eventually};
+use crate::kit::{Client, ConnectOptions, Hostile, TestServer, Transport, eventually, part};
 
 /// An address that floods; honest clients come from 127.0.0.1.
 const FLOOD: u8 = 66;
@@ -378,18 +377,8 @@ async fn what_waits_for_a_slow_service_is_bounded_in_bytes() {
     let url = format!("http://{}", service.local_addr().expect("an address"));
     let server = TestServer::start(|config| {
         config.limits.max_queued_bytes = 50_000;
-        config.client_events = vec![ClientEvent {
-            event: "ask".into(),
-            action: ClientAction::Forward,
-            roles: None,
-            to: None,
-            published_as: None,
-            url: Some(url),
-            secret: None,
-            timeout_ms: Some(2_000),
-            max_concurrent: None,
-            retry_ms: None,
-        }];
+        let ask = json!({ "event": "ask", "action": "forward", "url": url, "timeout_ms": 2_000 });
+        config.client_events = vec![part(ask)];
     })
     .await;
     let mut agent = server.agent("org-1").await;

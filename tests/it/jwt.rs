@@ -1,11 +1,11 @@
 //! Tokens: who a client is, what it may receive, for how long, and until somebody takes that back.
 
 use serde_json::{Value, json};
-use tiercast::config::{AuthMode, ClientAction, ClientEvent, Config, JwtAlgorithm, Right, Secret};
+use tiercast::config::{AuthMode, Config, JwtAlgorithm, Right, Secret};
 
 use crate::kit::{
     Answer, Client, ConnectOptions, KeyServer, Plain, Refused, SECRET, Signer, TestServer, Transport, eventually, key,
-    seconds_from_now, token,
+    part, seconds_from_now, token,
 };
 
 fn with_tokens(config: &mut Config) {
@@ -401,18 +401,12 @@ async fn a_client_reads_the_history_of_its_own_rooms_only() {
 async fn an_event_that_asks_for_a_role_is_for_those_who_have_it() {
     let server = TestServer::start(|config| {
         with_tokens(config);
-        config.client_events = vec![ClientEvent {
-            event: "alert:acknowledged".into(),
-            action: ClientAction::Relay,
-            roles: Some(vec!["lead".into(), "supervisor".into()]),
-            to: Some(tiercast::config::RelayTo::Organization),
-            published_as: None,
-            url: None,
-            secret: None,
-            timeout_ms: None,
-            max_concurrent: None,
-            retry_ms: None,
-        }];
+        config.client_events = vec![part(json!({
+            "event": "alert:acknowledged",
+            "action": "relay",
+            "roles": ["lead", "supervisor"],
+            "to": "organization",
+        }))];
     })
     .await;
     let mut agent = enter(&server, &of("ann")).await;

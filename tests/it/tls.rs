@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiercast::config::{Config, TlsVersion};
@@ -16,7 +15,9 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::kit::{Call, Certified, ConnectOptions, DEADLINE, TestServer, Transport, eventually, secure, trusting};
+use crate::kit::{
+    Call, Certified, ConnectOptions, DEADLINE, TestServer, Transport, eventually, part, secrets, secure, trusting,
+};
 
 /// Less than [`DEADLINE`], so that what is bounded by it and what never comes are told apart.
 const SOON: Duration = Duration::from_secs(5);
@@ -93,8 +94,8 @@ async fn every_transport_works() {
 #[tokio::test]
 async fn large_messages_arrive_whole_in_both_directions() {
     let (server, _folder) = start(|config| {
-        config.events.custom = vec![read(json!({ "name": "drawing", "channel": "drawings" }))];
-        config.client_events = vec![read(json!({ "event": "drawing", "action": "relay", "to": "organization" }))];
+        config.events.custom = vec![part(json!({ "name": "drawing", "channel": "drawings" }))];
+        config.client_events = vec![part(json!({ "event": "drawing", "action": "relay", "to": "organization" }))];
         config.compression.compression_enabled = false;
     })
     .await;
@@ -112,11 +113,6 @@ async fn large_messages_arrive_whole_in_both_directions() {
             }
         }
     }
-}
-
-/// A part of a configuration, as it is written.
-fn read<T: DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("a part of a configuration")
 }
 
 #[tokio::test]
@@ -344,21 +340,24 @@ async fn certificates_are_read_again_when_a_pair_fits() {
     .await;
     let mut living = server.agent("org-1").await;
     is_shown(&server, &first).await;
+    let faults = || secrets::lines_with(&["the certificate stays the one before", &path.to_string_lossy()]);
+    let is_refused = async |change: &dyn Fn()| {
+        let before = faults();
+        change();
+        eventually("what the files hold is refused", async || faults() > before).await;
+    };
     // One after the other: until both are there the old pair stays.
-    second.write_certificate(path);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    is_refused(&|| drop(second.write_certificate(path))).await;
     assert_eq!(shown(&server).await, first.certificate.der().to_vec());
     second.write_key(path);
     is_shown(&server, &second).await;
     // The same the other way round, with rubbish and a file that is away in between.
+    is_refused(&|| drop(third.write_key(path))).await;
     for broken in ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        std::fs::write(path.join("cert.pem"), broken).unwrap();
-        third.write_key(path);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        is_refused(&|| std::fs::write(path.join("cert.pem"), broken).unwrap()).await;
         assert_eq!(shown(&server).await, second.certificate.der().to_vec(), "{broken}");
     }
-    std::fs::remove_file(path.join("cert.pem")).unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    is_refused(&|| std::fs::remove_file(path.join("cert.pem")).unwrap()).await;
     assert_eq!(shown(&server).await, second.certificate.der().to_vec());
     third.write_certificate(path);
     is_shown(&server, &third).await;

@@ -1,7 +1,9 @@
 //! What a configuration may not say.
 
+use serde_json::json;
+
 use super::*;
-use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, JwtAlgorithm, RelayTo, Right};
+use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, JwtAlgorithm, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -292,18 +294,8 @@ fn freshness_is_of_a_known_channel_each_at_most_once() {
 }
 
 fn relay(name: &str) -> ClientEvent {
-    ClientEvent {
-        event: name.to_owned(),
-        action: ClientAction::Relay,
-        roles: None,
-        to: Some(RelayTo::Organization),
-        published_as: Some("notification".to_owned()),
-        url: None,
-        secret: None,
-        timeout_ms: None,
-        max_concurrent: None,
-        retry_ms: None,
-    }
+    let rule = json!({ "event": name, "action": "relay", "to": "organization", "as": "notification" });
+    serde_json::from_value(rule).expect("a rule")
 }
 
 fn forward(name: &str, url: &str) -> ClientEvent {

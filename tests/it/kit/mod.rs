@@ -28,6 +28,9 @@ mod wire;
 
 use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 pub use call::{Call, Reply};
 pub use certificate::{CA, Certified, trusting};
 pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
@@ -76,6 +79,11 @@ pub fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &to).expect("a copy");
         }
     }
+}
+
+/// A part of a configuration, as it is written.
+pub fn part<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a part of a configuration")
 }
 
 /// Asks again and again, since not everything a server does is announced by an event.

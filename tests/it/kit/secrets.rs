@@ -24,6 +24,8 @@ struct Book {
     held: HashMap<String, &'static str>,
     /// Words that were written, and where.
     written: HashMap<String, String>,
+    /// What tests look for in lines, and how many had all of it.
+    counted: HashMap<Vec<String>, usize>,
 }
 
 fn book() -> MutexGuard<'static, Book> {
@@ -60,6 +62,12 @@ pub fn listen() {
     });
 }
 
+/// How many lines had all of this, since it was asked for the first time.
+pub fn lines_with(parts: &[&str]) -> usize {
+    let parts = parts.iter().map(|part| (*part).to_owned()).collect();
+    *book().counted.entry(parts).or_default()
+}
+
 /// Asserts that no secret was written.
 pub fn check() {
     let book = book();
@@ -75,6 +83,9 @@ impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let line_text = String::from_utf8_lossy(line);
         let mut book = book();
+        for (parts, count) in &mut book.counted {
+            *count += usize::from(parts.iter().all(|part| line_text.contains(part)));
+        }
         for word in words(&line_text, &LENGTHS) {
             // There are many of these, and they are no secrets.
             if !word.starts_with("msg_") && !book.written.contains_key(word) {
