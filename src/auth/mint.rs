@@ -111,13 +111,13 @@ impl Tokens {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::auth::Proven;
     use crate::config::{Jwt, JwtAlgorithm, Secret};
     use crate::wire::WireError;
 
-    fn grant() -> Grant {
+    pub(in crate::auth) fn grant() -> Grant {
         let id = |text: &str| Id::parse(text).expect("an id");
         Grant {
             user: id("u"),

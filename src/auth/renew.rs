@@ -51,26 +51,12 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Grant;
+    use crate::auth::mint::tests::grant;
     use crate::config::{Jwt, Secret};
-    use crate::rooms::Id;
 
     fn tokens(refresh_ttl_ms: u64) -> std::sync::Arc<Tokens> {
         let secret = Secret::from("a secret of at least thirty-two bytes".to_owned());
         Tokens::new(&Jwt { secret, refresh_ttl_ms, ..Jwt::default() }).expect("a secret")
-    }
-
-    fn grant() -> Grant {
-        let id = |text: &str| Id::parse(text).expect("an id");
-        Grant {
-            user: id("u"),
-            organization: id("o"),
-            departments: Some(vec![id("d")]),
-            queues: None,
-            channels: None,
-            roles: vec!["supervisor".into()],
-            lifetime: Duration::from_secs(60),
-        }
     }
 
     #[test]
