@@ -78,7 +78,7 @@ impl Doors {
         // Who is not let in anyway takes nobody's turn.
         self.check_handshake(headers, peer, gate)?;
         // Whoever would wait longer than all that there may be finds no seat either.
-        if self.pace.turn(peer.0.ip()).await { Ok(()) } else { Err(self.full(Refusal::Handshakes)) }
+        if self.pace.turn(peer.client.ip()).await { Ok(()) } else { Err(self.full(Refusal::Handshakes)) }
     }
 
     /// A seat for a new connection, or the response that refuses it.
@@ -89,7 +89,7 @@ impl Doors {
         gate: &Gate,
     ) -> Result<Seat, Box<Response>> {
         self.check_handshake(headers, peer, gate)?;
-        self.seats.take(peer.0.ip()).ok_or_else(|| self.full(Refusal::Seats))
+        self.seats.take(peer.client.ip()).ok_or_else(|| self.full(Refusal::Seats))
     }
 
     fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer, gate: &Gate) -> Result<(), Box<Response>> {
@@ -97,8 +97,8 @@ impl Doors {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
         if gate.believes && !self.config.auth.allow_trusted {
-            let origin_allowed = gate.origins.allow(headers, peer.1.scheme);
-            let request = Request { bound: gate.bound, peer: peer.1.address, headers, origin_allowed };
+            let origin_allowed = gate.origins.allow(headers, peer.hop.scheme);
+            let request = Request { bound: gate.bound, peer: peer.hop.address, headers, origin_allowed };
             if let Some(reason) = auth::unmet(request) {
                 let message = format!(
                     "a client is taken at its word here, which serves only this machine, and {reason}; have clients \
@@ -134,7 +134,7 @@ fn refused(status: StatusCode, error: &WireError) -> Box<Response> {
 pub(super) fn peer_of(headers: &HeaderMap, peer: super::Peer, query: &Query<'_>) -> Peer {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
     Peer {
-        address: peer.0,
+        address: peer.client,
         user_agent: agent.map(|agent| agent.chars().take(256).collect::<String>().into()),
         protocol: query.protocol.unwrap_or(EngineIo::V4),
         forms: query.forms,

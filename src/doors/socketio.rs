@@ -148,7 +148,7 @@ pub(super) async fn handle(
 ) -> Response {
     let headers = request.headers().clone();
     let mut response = route(&doors, peer, request).await;
-    doors.origins.put_headers(&headers, peer.1.scheme, response.headers_mut());
+    doors.origins.put_headers(&headers, peer.hop.scheme, response.headers_mut());
     response
 }
 
@@ -161,7 +161,7 @@ pub(super) async fn bundle(
 ) -> Response {
     let mut response = client_bundle::serve(&file, &headers)
         .unwrap_or_else(|| (StatusCode::NOT_FOUND, "there is nothing here\n").into_response());
-    doors.origins.put_headers(&headers, peer.1.scheme, response.headers_mut());
+    doors.origins.put_headers(&headers, peer.hop.scheme, response.headers_mut());
     response
 }
 
@@ -172,7 +172,7 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
         return response;
     }
     // Without CORS headers a page could not read an answer, but it would have made the request.
-    if !doors.origins.allow(request.headers(), peer.1.scheme) {
+    if !doors.origins.allow(request.headers(), peer.hop.scheme) {
         return refusal(4);
     }
     let text = request.uri().query().unwrap_or_default().to_owned();

@@ -26,10 +26,14 @@ use crate::stats::Counters;
 /// How long a connection may take to authenticate before others of its address displace it, if there are too many.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Who a request is from, put into each of them: the address of the client, as far as trusted proxies tell it, and
-/// who has brought the request.
+/// Who a request is from, put into each of them.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr, pub Hop);
+pub struct Peer {
+    /// Address of the client, as far as trusted proxies tell it.
+    pub client: SocketAddr,
+    /// Who has brought the request.
+    pub hop: Hop,
+}
 
 /// The last hop of a request.
 #[derive(Debug, Clone, Copy)]

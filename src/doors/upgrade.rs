@@ -116,7 +116,7 @@ fn check(request: &Request<Body>, peer: Peer, origins: &Origins) -> Result<Heade
         return Err(Box::new((StatusCode::UPGRADE_REQUIRED, [(SEC_WEBSOCKET_VERSION, "13")]).into_response()));
     }
     // Browsers do not guard WebSockets by CORS: a page of any origin could open one.
-    if !origins.allow(headers, peer.1.scheme) {
+    if !origins.allow(headers, peer.hop.scheme) {
         return Err(Box::new(refusal(4)));
     }
     Ok(key.clone())

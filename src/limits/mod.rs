@@ -16,6 +16,7 @@ mod shared_seats;
 pub use arrivals::{Arrival, Arrivals};
 pub use book::Book;
 pub use bucket::{Bucket, Rate};
+pub use network::Network;
 pub use newcomers::{Newcomer, Newcomers};
 pub use pace::Pace;
 pub use seats::{Seat, Seats};

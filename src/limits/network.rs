@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// What counts as one address: an IPv4 address, or the /64 of an IPv6 address, all of which one host may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
+pub struct Network(IpAddr);
 
 /// The bits of an IPv6 address that tell networks apart.
 const PREFIX: u128 = !0 << 64;

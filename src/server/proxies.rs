@@ -48,13 +48,13 @@ impl Proxies {
     /// Who a request is from: `hop` is at the other end of its connection, and `client` who that speaks for by the
     /// proxy protocol. The `Host` becomes the one that the client has named.
     pub(super) fn peer(&self, hop: SocketAddr, client: SocketAddr, scheme: Scheme, headers: &mut HeaderMap) -> Peer {
-        let mut peer = Peer(canonical(client), Hop { address: hop, scheme });
+        let mut peer = Peer { client: canonical(client), hop: Hop { address: hop, scheme } };
         if !self.trusts(client) {
             return peer;
         }
         let told = self.told(headers);
-        peer.0 = told.client.unwrap_or(peer.0);
-        peer.1.scheme = match told.scheme {
+        peer.client = told.client.unwrap_or(peer.client);
+        peer.hop.scheme = match told.scheme {
             Some("https" | "wss") => Scheme::Https,
             Some("http" | "ws") => Scheme::Http,
             _ => scheme,
@@ -182,7 +182,7 @@ mod tests {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
         }
         let hop = SocketAddr::new(hop.parse().expect("an address"), 7);
-        let Peer(client, Hop { address, scheme }) = proxies.peer(hop, hop, Scheme::Http, &mut map);
+        let Peer { client, hop: Hop { address, scheme } } = proxies.peer(hop, hop, Scheme::Http, &mut map);
         assert_eq!(address, hop);
         (client.ip().to_string(), scheme, map[HOST].to_str().expect("a host").to_owned())
     }

@@ -2,7 +2,7 @@
 
 use super::session::{Session, State};
 use super::sessions::{Services, Sessions};
-use crate::auth::Identity;
+use crate::auth::{Claims, Identity};
 use crate::config::Implicit;
 use crate::delivery::Interest;
 use crate::events::ChannelMask;
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// What an identity may receive in the socket's namespace.
-    fn claims_of(&self, identity: &Identity) -> crate::auth::Claims {
+    fn claims_of(&self, identity: &Identity) -> Claims {
         match &self.scope {
             Some(scope) => identity.claims.within(scope),
             None => identity.claims.clone(),

@@ -10,7 +10,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::broadcast::{Body, Options, Repeat, check_kind, key, publish};
+use super::body::check_kind;
+use super::broadcast::{Body, Options, Repeat, key, publish};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{check, hash};

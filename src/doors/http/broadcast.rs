@@ -8,12 +8,12 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::body::parse;
 use super::caller::Caller;
 use super::error::ApiError;
 use super::idempotency::{self, hash};
@@ -362,29 +362,4 @@ impl Options {
     fn waits(&self) -> bool {
         self.wait.is_some()
     }
-}
-
-/// Checks that a request says that its body is JSON, as it stands.
-///
-/// # Errors
-/// If it says anything else.
-pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
-    // Nothing is decompressed, so that no small body becomes a large one.
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(ApiError::wrong_type("send the body as it is, without Content-Encoding"));
-    }
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || kind.ends_with("+json") {
-        return Ok(());
-    }
-    Err(ApiError::wrong_type("send Content-Type: application/json"))
-}
-
-pub(in crate::doors) fn parse<T: serde::de::DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
-    check_kind(headers)?;
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(ApiError::bad_request("the body must be a JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(format!("the body is not valid: {error}")))
 }

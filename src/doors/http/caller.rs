@@ -72,10 +72,10 @@ impl FromRequestParts<Arc<Doors>> for Caller {
     async fn from_request_parts(parts: &mut Parts, doors: &Arc<Doors>) -> Result<Self, ApiError> {
         let peer = parts.extensions.get::<Peer>().ok_or_else(|| ApiError::forbidden("no address"))?;
         let headers = &parts.headers;
-        let origin_allowed = doors.origins.allow(headers, peer.1.scheme);
-        let request = Request { bound: doors.bound, peer: peer.1.address, headers, origin_allowed };
+        let origin_allowed = doors.origins.allow(headers, peer.hop.scheme);
+        let request = Request { bound: doors.bound, peer: peer.hop.address, headers, origin_allowed };
         let outcome = doors.keys.caller(key(headers)?, request);
-        let known = doors.attempts.judge(peer.0.ip(), outcome)?;
+        let known = doors.attempts.judge(peer.client.ip(), outcome)?;
         if let Some(who) = parts.extensions.get::<Who>() {
             who.is(&known.name);
         }

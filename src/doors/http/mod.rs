@@ -2,6 +2,7 @@
 
 pub(super) mod attempts;
 pub(super) mod batch;
+pub(super) mod body;
 pub(super) mod broadcast;
 mod caller;
 pub(super) mod connections;

@@ -39,7 +39,7 @@ pub(in crate::doors) async fn told(Extension(peer): Extension<Peer>, mut request
     if is_refusal(status) {
         let action = format!("{method} {}", route.as_ref().map_or("", MatchedPath::as_str));
         let who = who.0.get().map_or("nobody", |name| name);
-        Deed { who, action: &action, address: Some(peer.0.ip()), ..Deed::default() }.refused(status.as_u16());
+        Deed { who, action: &action, address: Some(peer.client.ip()), ..Deed::default() }.refused(status.as_u16());
     }
     response
 }

@@ -11,14 +11,13 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::broadcast::parse;
+use super::body::{id, parse};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::others;
 use crate::auth::{Deed, Revocation, Revoked};
 use crate::config::Right;
 use crate::doors::state::Doors;
-use crate::rooms::Id;
 use crate::wire::{WireError, iso, now_ms};
 
 /// Longest id of a token, in bytes.
@@ -92,9 +91,6 @@ pub(in crate::doors) async fn revoke(
 
 impl Body {
     fn revocation(self) -> Result<Revocation, ApiError> {
-        let id = |field: &str, text: &str| {
-            Id::parse(text).map_err(|error| ApiError::bad_request(format!("{field} {error}")))
-        };
         let revoked = match (self.user_id, self.token_id) {
             (None, None) => Revoked::Organization,
             (Some(user), None) => Revoked::UserId(id("user_id", &user)?),

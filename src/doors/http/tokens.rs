@@ -12,7 +12,7 @@ use http::header::CACHE_CONTROL;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::broadcast::parse;
+use super::body::{id, parse};
 use super::caller::Caller;
 use super::error::ApiError;
 use super::reader::{Reader, bearer};
@@ -90,10 +90,6 @@ fn grant(doors: &Doors, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> Re
         roles: body.roles,
         lifetime: Duration::from_millis(ttl_ms),
     })
-}
-
-fn id(field: &str, text: &str) -> Result<Id, ApiError> {
-    Id::parse(text).map_err(|error| ApiError::bad_request(format!("{field} {error}")))
 }
 
 fn ids(field: &str, texts: Option<&[String]>) -> Result<Option<Vec<Id>>, ApiError> {

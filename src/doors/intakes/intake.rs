@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::{apier, dexter, gym, workmatrix};
 use crate::config::Config;
-use crate::doors::http::broadcast::{Options, Repeat, parse, publish, repeat_of};
+use crate::doors::http::body::parse;
+use crate::doors::http::broadcast::{Options, Repeat, publish, repeat_of};
 use crate::doors::http::{ApiError, Caller};
 use crate::doors::state::Doors;
 use crate::hub::{Publication, Target};

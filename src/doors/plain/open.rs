@@ -93,7 +93,7 @@ async fn open(doors: &Arc<Doors>, number: u8, place: Place, bound: SocketAddr, r
     if let Some(id) = &place.client_id {
         let known = Credentials::read(&way.auth).and_then(|credentials| door.identify(&credentials)).ok().flatten();
         let user = known.filter(|identity| !identity.anonymous).map(|identity| identity.user);
-        let owner = Owner { user, address: peer.0.ip().to_canonical() };
+        let owner = Owner { user, address: peer.client.ip().to_canonical() };
         if !doors.clients.may_take(id, &owner) {
             return ApiError::taken(format!("client id {id:?} is in use by somebody else")).into_response();
         }
