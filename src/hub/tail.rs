@@ -61,6 +61,7 @@ impl Hub {
     /// An entry was read, which is about to be delivered.
     fn heard(self: &Arc<Self>, shard: usize, entry: &Arc<Entry>) {
         let draft = &entry.draft;
+        self.freshness.came_by(draft);
         self.freshness.heard(draft);
         self.latest.hear(draft, entry.position.offset);
         let receipt = self.open_receipt(draft);

@@ -95,7 +95,7 @@ async fn a_way_can_be_frozen_cut_and_led_elsewhere() {
 async fn nodes_on_one_redis_start_and_stop() {
     let redis = RedisServer::start();
     let proxy = Proxy::to(redis.address()).await;
-    let behind = |node: usize, config: &mut _| on_redis(config, &redis.url_at(proxy.address), node);
+    let behind = |node: usize, config: &mut _| on_redis(config, &redis.url_at(proxy.address), node + 1);
     let (one, two) = (nodes(&redis, 1).await, nodes_with(&redis, 2, behind).await);
     for node in one.into_iter().chain(two) {
         assert_eq!(node.get("/health").await.0, 200);

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tiercast::config::OnRedisLoss;
+use tiercast::config::{Freshness, OnRedisLoss};
 
 use crate::kit::{Client, ConnectOptions, Event, RedisOptions, RedisServer, TestServer, eventually, nodes, nodes_with};
 
@@ -219,4 +219,45 @@ async fn a_node_that_comes_later_knows_what_was_published() {
     clients.extend(listeners(&later).await);
     publish(&later[0], kpi(6)).await;
     each_hears(&mut clients, 6).await;
+}
+
+#[tokio::test]
+async fn silence_is_announced_once_by_the_node_that_leads() {
+    let redis = RedisServer::start();
+    let mut nodes = nodes_with(&redis, 2, |_, config| {
+        config.events.freshness = vec![Freshness { channel: "kpi".into(), expected_interval_ms: 300 }];
+    })
+    .await;
+    let mut clients = listeners(&nodes).await;
+    let leader = async |nodes: &[TestServer]| {
+        let (_, answer) = nodes[0].get("/nodes").await;
+        let nodes = answer["nodes"].as_array().expect("nodes").clone();
+        nodes.iter().find(|node| node["leader"] == true).map(|node| node["id"].clone())
+    };
+    for n in 0..3 {
+        publish(&nodes[0], kpi(n)).await;
+        each_hears(&mut clients, n).await;
+        for client in &mut clients {
+            // Whatever is between two notices of silence is one of life.
+            if n > 0 {
+                assert_eq!(client.next_named("system:notification").await.data()["stale"], false);
+            }
+            assert_eq!(client.next_named("system:notification").await.data()["stale"], true);
+        }
+    }
+    assert!(leader(&nodes).await.is_some(), "nobody leads");
+    for client in clients {
+        client.disconnect().await;
+    }
+    // The other one leads when the first has gone.
+    nodes.remove(0).finish().await;
+    let mut clients = listeners(&nodes).await;
+    publish(&nodes[0], kpi(3)).await;
+    each_hears(&mut clients, 3).await;
+    let stale = [false, true].map(|stale| json!(stale));
+    let mut told = Vec::new();
+    while !told.ends_with(&stale) {
+        told.push(clients[0].next_named("system:notification").await.data()["stale"].clone());
+    }
+    clients[0].expect_silence(&nodes[0]).await;
 }

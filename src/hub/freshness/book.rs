@@ -146,6 +146,11 @@ impl Book {
         pairs.filter(|(_, heard)| heard.stale).map(|(pair, heard)| (pair, heard.last_ms))
     }
 
+    /// What an earlier process has announced as silent.
+    pub(super) fn announced(&self) -> impl Iterator<Item = &Pair> {
+        self.silent.values().map(|pair| &**pair).chain(self.revived.iter().map(|change| &*change.pair))
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

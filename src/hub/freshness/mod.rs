@@ -7,6 +7,7 @@
 mod book;
 mod notice;
 mod past;
+mod unsaid;
 mod watch;
 
 pub(super) use watch::{Freshness, run};

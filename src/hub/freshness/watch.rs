@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::book::{Book, Change, Pair};
+use super::unsaid::Unsaid;
 use super::{notice, past};
 use crate::config;
 use crate::delivery::{Interest, Recipient};
@@ -35,6 +36,8 @@ pub(in crate::hub) struct Freshness {
     /// All of them together.
     watched: ChannelMask,
     book: Mutex<Book>,
+    /// What waits for this node to lead, in a cluster.
+    unsaid: Mutex<Unsaid>,
     /// Somebody has to be announced sooner than the task expects.
     sooner: Notify,
     /// The same moment on both clocks: the monotonic one goes on where the other jumps.
@@ -60,15 +63,20 @@ impl Freshness {
             Some((Watched { name, channel, audience }, interval))
         };
         let (channels, intervals): (Vec<_>, Vec<_>) = config.iter().filter_map(watched).unzip();
-        let freshness = Self {
+        let mut freshness = Self {
             watched: channels.iter().fold(ChannelMask::NONE, |mask, watched| mask.with(watched.channel)),
             channels,
             book: Mutex::new(Book::new(intervals)),
+            unsaid: Mutex::default(),
             sooner: Notify::new(),
             started: (Instant::now(), now_ms()),
         };
         if freshness.is_on() {
-            past::recall(log, &freshness, &mut freshness.lock(), freshness.now());
+            let mut book = freshness.lock();
+            past::recall(log, &freshness, &mut book, freshness.now());
+            let unsaid = Unsaid::knowing(book.announced().cloned());
+            drop(book);
+            freshness.unsaid = Mutex::new(unsaid);
         }
         freshness
     }
@@ -88,6 +96,17 @@ impl Freshness {
             if self.lock().heard(pair, now) {
                 self.sooner.notify_one();
             }
+        }
+    }
+
+    /// Something came by in the log that nodes share, which may be a notice.
+    pub(in crate::hub) fn came_by(&self, draft: &Draft) {
+        if !self.is_on() || *draft.event.name != *notice::EVENT {
+            return;
+        }
+        let Some(announced) = notice::read(draft.payload.get()) else { return };
+        if let Some(pair) = self.pair_of(&announced) {
+            self.unsaid().said(pair, announced.stale);
         }
     }
 
@@ -121,6 +140,10 @@ impl Freshness {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn unsaid(&self) -> MutexGuard<'_, Unsaid> {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until there is something to announce, as far as is known.
     async fn something(&self) {
         let wakes_at = self.lock().wakes_at();
@@ -128,12 +151,19 @@ impl Freshness {
     }
 }
 
-/// Announces every change until `stopping` is cancelled.
+/// Announces every change until `stopping` is cancelled; in a cluster the node that leads does.
 pub(in crate::hub) async fn run(hub: Arc<Hub>, stopping: CancellationToken) {
     loop {
-        let changes = hub.freshness.lock().due(hub.freshness.now(), PORTION);
+        let mut changes = hub.freshness.lock().due(hub.freshness.now(), PORTION);
+        let mut waits = false;
+        if hub.log.is_shared() {
+            let mut unsaid = hub.freshness.unsaid();
+            changes = unsaid.of(changes, hub.leads());
+            waits = unsaid.waits();
+        }
         tokio::select! {
             () = hub.freshness.something(), if changes.is_empty() => {}
+            () = hub.leading(), if waits => {}
             () = announce(&hub, &changes), if !changes.is_empty() => {}
             () = stopping.cancelled() => return,
         }
@@ -142,10 +172,6 @@ pub(in crate::hub) async fn run(hub: Arc<Hub>, stopping: CancellationToken) {
 
 /// Publishes notices, in their order, until each of them is in the log.
 async fn announce(hub: &Arc<Hub>, changes: &[Change]) {
-    if !hub.leads() {
-        // The node that leads has noticed it too.
-        return;
-    }
     let mut left: Vec<&Change> = changes.iter().collect();
     loop {
         // None waits for the delivery of another, and each is appended when it is first polled.

@@ -268,7 +268,9 @@ impl Store for Streams {
 
     fn resumable_from(&self, shard: usize, offset: u64) -> bool {
         let known = *self.shards[shard].known();
-        offset <= known.head && offset + 1 >= known.first
+        // Nothing was ever before a life begins, so whoever has read nothing has read up to there.
+        let begins_at = known.life * scripts::OFFSETS_PER_MS;
+        offset <= known.head && offset.max(begins_at) + 1 >= known.first
     }
 
     fn trim(&self, now_ms: i64) {

@@ -111,7 +111,7 @@ impl Tail {
                 }
                 let Some((life, offset)) = scripts::parse(&id.id) else { continue };
                 if life != self.life {
-                    self.begin(life, offset - 1);
+                    self.begin(life, life * OFFSETS_PER_MS);
                 }
                 self.offset = offset;
                 if let Some(record) = record_of(id) {
