@@ -20,13 +20,14 @@ use super::idempotency::{self, hash};
 use super::messages::look_elsewhere;
 use super::others;
 use super::path::Path;
-use crate::auth::{Deed, Reach};
+use super::targets::check;
+use crate::auth::Deed;
 use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
-use crate::log::{Audience, Call, Draft, Explanation};
-use crate::rooms::{RoomName, ScopeFields};
+use crate::log::{Call, Draft, Explanation};
+use crate::rooms::ScopeFields;
 use crate::wire::{WireError, iso, nested_object};
 
 /// The body of `POST /broadcast`.
@@ -225,7 +226,7 @@ pub(in crate::doors) async fn publish(
         caller.require(Right::Read)?;
     }
     let mut draft = doors.hub.draft(publication)?;
-    authorize(doors, caller, &draft).await?;
+    check(doors, caller, &draft).await?;
     if let Some(scope) = draft.audience.scope() {
         doors.rates.publishes_to(&scope.organization)?;
     }
@@ -298,64 +299,6 @@ fn explained(explanation: &Explanation, recipients: usize) -> Value {
         "dropped": explanation.dropped,
         "offline": explanation.offline,
     })
-}
-
-/// Everything a publication names must belong to the caller.
-async fn authorize(doors: &Doors, caller: &Caller, draft: &Draft) -> Result<(), ApiError> {
-    let forbidden = || ApiError::forbidden("this key may not touch everything that the target names");
-    match &draft.audience {
-        Audience::Everyone => {
-            caller.require(Right::Admin)?;
-            if !caller.may_touch(None) {
-                return Err(ApiError::forbidden("only a key that is not bound to organizations reaches everyone"));
-            }
-        }
-        Audience::Scope { scope, targets } => {
-            if !caller.may_touch(Some(&scope.organization)) {
-                return Err(forbidden());
-            }
-            let named = targets.iter().flat_map(|targets| targets.sockets.iter().chain(&targets.rooms));
-            let foreign: Vec<&str> =
-                named.filter(|name| !may_name(doors, caller.reach(), name)).map(|name| &**name).collect();
-            if foreign.is_empty() {
-                return Ok(());
-            }
-            if foreign.iter().any(|name| RoomName::parse(name).is_some()) {
-                return Err(forbidden());
-            }
-            // A socket that is not here may be on another node.
-            let asked = doors.cluster.ask::<Vec<bool>>(MAY_NAME, &(caller.reach(), &foreign)).await;
-            let is_theirs = |place: usize| asked.answers.iter().any(|answer| answer.answer.get(place) == Some(&true));
-            if !(0..foreign.len()).all(is_theirs) {
-                return Err(match asked.unanswered.is_empty() {
-                    true => forbidden(),
-                    false => ApiError::unanswered(
-                        "a socket that the target names may be on a node that does not answer",
-                        asked.unanswered,
-                    ),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The question to other nodes: which of these sockets a caller may name.
-const MAY_NAME: &str = "may_name";
-
-pub(super) fn answer_others(doors: &Arc<Doors>) {
-    others::answer(doors, MAY_NAME, |doors, (reach, names): (Reach, Vec<String>)| -> Vec<bool> {
-        names.iter().map(|name| may_name(doors, &reach, name)).collect()
-    });
-}
-
-/// Whether a caller may name a room or a socket; one that is not there is refused like a foreign one.
-fn may_name(doors: &Doors, reach: &Reach, name: &str) -> bool {
-    if let Some(room) = RoomName::parse(name) {
-        return reach.contains(Some(room.organization()));
-    }
-    let organization = doors.sessions.connection(name).and_then(|view| view.organization_id);
-    reach.contains(organization.as_ref())
 }
 
 impl Options {

@@ -21,6 +21,7 @@ pub(super) mod refusals;
 pub(super) mod revocations;
 pub(super) mod rooms;
 pub(super) mod stats;
+mod targets;
 pub(super) mod tokens;
 mod totals;
 
