@@ -65,8 +65,8 @@ impl Hub {
         self.notes.add(self.log.shard_of(organization.as_ref()), || Fact::Acknowledged { ack_id, socket, at_ms });
     }
 
-    /// An entry was delivered so far, and waits for users whom it did not reach, whose number it tells.
-    pub(super) fn sent(&self, entry: &Entry, mut delivered: Delivered) -> usize {
+    /// An entry was delivered so far, and waits for users whom it did not reach, whom it tells.
+    pub(super) fn sent(&self, entry: &Entry, mut delivered: Delivered) -> Vec<Id> {
         let draft = &entry.draft;
         let absent = self.absent_from(entry, &delivered);
         if draft.ack.is_none() {
@@ -75,7 +75,7 @@ impl Hub {
             delivered.reached.retain(|(_, user)| user.as_ref().is_some_and(|user| named.contains(user)));
         }
         let sockets = delivered.reached;
-        let (offset, offline) = (entry.position.offset, absent.len());
+        let offset = entry.position.offset;
         let ack_id = draft.ack.map(|(ack_id, _)| ack_id);
         let keeps = self.offline.keeps(entry);
         let until_ms = if keeps { draft.published_at_ms.saturating_add(self.offline.ttl_ms) } else { 0 };
@@ -100,7 +100,7 @@ impl Hub {
         if let Some(receipt) = ack_id.and_then(|ack_id| self.receipts.of_ack(ack_id)) {
             receipt.sent(offset, &sockets, &absent).into_iter().for_each(|settled| self.settle(settled));
         }
-        offline
+        absent
     }
 
     /// Sends a socket an entry that its user missed: a receipt knows of the socket before it can acknowledge. One that

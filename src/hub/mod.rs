@@ -9,6 +9,7 @@ mod ack_ids;
 mod acks;
 mod ended;
 mod escalation;
+mod explanations;
 mod freshness;
 mod history;
 mod latest;

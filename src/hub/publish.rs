@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::ack_ids::AckIds;
 use super::acks::concerns_users;
 use super::escalation::{Done, Escalation};
+use super::explanations::Explanations;
 use super::freshness::{self, Freshness};
 use super::latest::Latest;
 use super::notes::{self, Notes};
@@ -72,6 +73,7 @@ pub struct Hub {
     pub(super) logging: Logging,
     pub(super) freshness: Freshness,
     pub(super) latest: Latest,
+    pub(super) explanations: Explanations,
     turns: Turns,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
@@ -128,6 +130,7 @@ impl Hub {
             delivered,
             freshness,
             latest: Latest::default(),
+            explanations: Explanations::default(),
             turns: Turns::default(),
             catalogue,
             receipts: Receipts::default(),
@@ -190,7 +193,7 @@ impl Hub {
         } else {
             self.append(shards, draft, reports).await?
         };
-        let (mut recipients, mut explanation) = (0, None::<Explanation>);
+        let mut whole = Report::default();
         for reported in reported {
             let reported = tokio::select! {
                 biased;
@@ -203,14 +206,12 @@ impl Hub {
                 None if self.log.outlives_the_process() => Report::default(),
                 None => return Err(WireError::Stopping),
             };
-            recipients += report.recipients;
-            if let Some(more) = report.explanation {
-                explanation.get_or_insert_default().add(more);
-            }
+            whole.add(report);
         }
         if for_users {
             self.notes.written().await;
         }
+        let Report { recipients, explanation } = whole;
         Ok(Published { message_id, position, recipients, sent_at_ms, explanation })
     }
 

@@ -110,11 +110,12 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     let gate = for_users.then(|| hub.offline.gate(shard));
     let mut delivered = deliver(&hub.directory, entry, hub.next_delivery(), for_users, mine);
     let (recipients, explanation) = (delivered.recipients, delivered.explanation.take());
-    let offline = if for_users { hub.sent(entry, delivered) } else { 0 };
+    let absent = if for_users { hub.sent(entry, delivered) } else { Vec::new() };
     drop(gate);
     hub.counters.delivered(recipients);
-    // An entry for everyone is in every shard; it is one message all the same.
-    if shard == 0 || draft.audience != Audience::Everyone {
+    // An entry for everyone is in every shard, and a shared one on every node; it is one message all the same.
+    let is_one_of_many = shard != 0 && draft.audience == Audience::Everyone;
+    if !is_one_of_many && (entry.is_own() || !hub.log.is_shared()) {
         hub.counters.published(&draft.event.name, draft.started.elapsed());
     }
     if hub.logging.log_broadcast_events {
@@ -126,6 +127,9 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
             "broadcast"
         );
     }
-    let explanation = explanation.map(|explanation| Explanation { offline, ..explanation });
-    entry.report(Report { recipients, explanation });
+    let offline = || absent.iter().map(ToString::to_string).collect();
+    let explanation = explanation.map(|explanation| Explanation { offline: offline(), ..explanation });
+    if let Some(report) = entry.report(Report { recipients, explanation }) {
+        hub.explain(entry, report);
+    }
 }

@@ -31,6 +31,8 @@ struct Written<'a> {
     call: Option<SavedCall>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     fleeting: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    explains: bool,
     at: i64,
 }
 
@@ -79,6 +81,8 @@ struct Head {
     call: Option<SavedCall>,
     #[serde(default)]
     fleeting: bool,
+    #[serde(default)]
+    explains: bool,
     at: i64,
 }
 
@@ -110,6 +114,7 @@ pub(super) fn head(draft: &Draft, catalogue: &Catalogue) -> Vec<u8> {
         ack: draft.ack,
         call: draft.call.as_ref().map(SavedCall::of),
         fleeting: draft.fleeting,
+        explains: draft.explains,
         at: draft.published_at_ms,
     };
     let mut head = vec![0; 4];
@@ -141,7 +146,7 @@ pub(super) fn read(record: &[u8], catalogue: &Catalogue) -> Option<Draft> {
         facts: Facts::read(payload.get()),
         payload,
         fleeting: head.fleeting,
-        explains: false,
+        explains: head.explains,
         call: head.call.and_then(SavedCall::read),
         published_at_ms: head.at,
         started: Instant::now(),
@@ -172,7 +177,7 @@ mod tests {
             facts: Facts::read(payload.get()),
             payload,
             fleeting: true,
-            explains: false,
+            explains: true,
             call: Some(Call { id: [7; 32], asked: [255; 32], message: "done".into() }),
             published_at_ms: 1_700_000_000_000,
             started: Instant::now(),

@@ -206,10 +206,17 @@ impl Entry {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever published the entry what came of it.
-    pub fn report(&self, what: Report) {
-        if let Some(report) = self.report.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            report.send(what).ok();
+    /// Whether this process has published it, and has not been told yet what came of it.
+    pub fn is_own(&self) -> bool {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Tells whoever published the entry what came of it, and gives that back if it was nobody of this process.
+    pub fn report(&self, what: Report) -> Option<Report> {
+        match self.report.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(report) => drop(report.send(what)),
+            None => return Some(what),
         }
+        None
     }
 }

@@ -25,7 +25,17 @@ pub struct Explanation {
     /// Events of low priority that were dropped for it, itself among them.
     pub dropped: usize,
     /// Users without a socket for whom it waits.
-    pub offline: usize,
+    pub offline: BTreeSet<String>,
+}
+
+impl Report {
+    /// Adds what another shard tells of the same entry.
+    pub fn add(&mut self, other: Self) {
+        self.recipients += other.recipients;
+        if let Some(more) = other.explanation {
+            self.explanation.get_or_insert_default().add(more);
+        }
+    }
 }
 
 impl Explanation {
@@ -39,6 +49,6 @@ impl Explanation {
         self.excepted.extend(other.excepted);
         self.conflated += other.conflated;
         self.dropped += other.dropped;
-        self.offline += other.offline;
+        self.offline.extend(other.offline);
     }
 }

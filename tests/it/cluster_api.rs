@@ -285,6 +285,82 @@ async fn a_key_of_one_organization_names_its_sockets_on_every_node() {
     }
 }
 
+/// An event for an organization, explained.
+async fn explain(node: &TestServer, target: Value) -> Value {
+    let body = json!({ "event": "system:notification", "data": {}, "target": target });
+    let (status, answer) = node.publish("/broadcast?explain=true", body).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+#[tokio::test]
+async fn an_explanation_is_that_of_all_nodes() {
+    let redis = RedisServer::start();
+    let (one, other, way) = two(&redis).await;
+    let here = [user(&one, "a").await, user(&one, "b").await];
+    let there = [user(&other, "c").await, user(&other, "d").await];
+    let each = |a: usize, b: usize| json!([{ "node": "node-0", "sockets": a }, { "node": "node-1", "sockets": b }]);
+    let except = json!({ "organization_id": "org-1", "except_socket_ids": [there[0].socket_id, here[0].socket_id] });
+    let answer = explain(&one, except).await;
+    let explanation = &answer["explanation"];
+    assert_eq!((&explanation["nodes"], &explanation["excepted"]), (&each(1, 1), &json!(2)), "{explanation}");
+    assert_eq!((&answer["recipients_count"], &answer["unanswered_nodes"]), (&json!(1), &Value::Null));
+    let implicit = explanation["rooms"].as_array().expect("rooms").iter().map(|room| room["sockets"].clone());
+    assert!(implicit.clone().any(|sockets| sockets == 4), "a room has the members of both: {explanation}");
+    // A user is away who is on no node.
+    let users = json!({ "organization_id": "org-1", "user_ids": ["a", "c", "nobody"] });
+    let explanation = &explain(&other, users).await["explanation"];
+    assert_eq!((&explanation["nodes"], &explanation["offline"]), (&each(1, 1), &json!(1)), "{explanation}");
+    // What is for everyone is in every shard.
+    let (status, answer) =
+        one.publish("/broadcast?explain=true", json!({ "event": "system:broadcast", "data": {} })).await;
+    assert_eq!((status, &answer["explanation"]["nodes"]), (200, &each(2, 2)), "{answer}");
+    let stats = get(&one, "/stats").await;
+    assert_eq!(stats["stats"]["total_messages"], 3, "an event counts once, on however many nodes: {stats}");
+    way.freeze();
+    let answer = explain(&one, json!({ "organization_id": "org-1" })).await;
+    assert_eq!(answer["unanswered_nodes"], json!(["node-1"]));
+    assert_eq!(answer["explanation"]["nodes"], json!([{ "node": "node-0", "sockets": 2 }]));
+    way.mend();
+    for client in here.into_iter().chain(there) {
+        client.disconnect().await;
+    }
+    one.finish().await;
+    other.finish().await;
+}
+
+#[tokio::test]
+async fn a_receipt_knows_what_was_written_on_another_node() {
+    let redis = RedisServer::start();
+    let (one, other, way) = two(&redis).await;
+    let (mut here, mut there) = (user(&one, "here").await, user(&other, "there").await);
+    let body = json!({
+        "event": "system:notification", "data": {}, "target": { "organization_id": "org-1" },
+        "requires_ack": true, "ack_timeout_ms": 60_000,
+    });
+    let (status, answer) = one.publish("/broadcast", body).await;
+    assert_eq!(status, 200, "{answer}");
+    for client in [&mut here, &mut there] {
+        client.next_named("system:notification").await;
+    }
+    let path = format!("/messages/{}/receipts", answer["message_id"].as_str().expect("an id"));
+    eventually("both are written", async || {
+        let receipts = get(&one, &path).await;
+        let pending = receipts["pending"].as_array().expect("a list");
+        pending.len() == 2 && pending.iter().all(|pending| pending["state"] == "written")
+    })
+    .await;
+    assert_eq!(get(&one, &path).await["unanswered_nodes"], Value::Null);
+    way.freeze();
+    assert_eq!(get(&one, &path).await["unanswered_nodes"], json!(["node-1"]));
+    way.mend();
+    for client in [here, there] {
+        client.disconnect().await;
+    }
+    one.finish().await;
+    other.finish().await;
+}
+
 #[tokio::test]
 async fn nodes_tell_who_they_are() {
     let redis = RedisServer::start();

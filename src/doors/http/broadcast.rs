@@ -1,5 +1,6 @@
 //! `POST /broadcast` and its four shortcuts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use super::body::parse;
 use super::caller::Caller;
 use super::error::ApiError;
+use super::explanation;
 use super::idempotency::{self, hash};
 use super::messages::look_elsewhere;
 use super::others;
@@ -26,7 +28,7 @@ use crate::config::{Config, Right};
 use crate::doors::state::Doors;
 use crate::events::{Facts, Priority};
 use crate::hub::{Publication, Target};
-use crate::log::{Call, Draft, Explanation};
+use crate::log::{Call, Draft};
 use crate::rooms::ScopeFields;
 use crate::wire::{WireError, iso, nested_object};
 
@@ -273,32 +275,22 @@ async fn publish_now(
         "sent_at": iso(published.sent_at_ms),
         "message": message,
     });
-    if let Some(explanation) = &published.explanation {
-        answer["explanation"] = explained(explanation, published.recipients);
+    let mut unanswered = BTreeSet::new();
+    if let Some(explanation) = published.explanation {
+        let (explained, missing) =
+            explanation::everywhere(&doors, &published.message_id, published.recipients, explanation).await;
+        answer["explanation"] = explained;
+        unanswered.extend(missing);
     }
     if let (true, Some(timeout)) = (waits, timeout)
         && let Some(mut progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
     {
-        let unanswered = look_elsewhere(&doors, &published.message_id, &mut progress).await;
+        unanswered.extend(look_elsewhere(&doors, &published.message_id, &mut progress).await);
         answer["acknowledged"] = json!(progress.acknowledged);
         answer["pending"] = json!(progress.pending);
-        others::name(&unanswered, &mut answer);
     }
+    others::name(&Vec::from_iter(unanswered), &mut answer);
     Ok(answer)
-}
-
-/// `{rooms[{namespace, room, sockets}], nodes[{node, sockets}], filtered, excepted, conflated, dropped, offline}`.
-fn explained(explanation: &Explanation, recipients: usize) -> Value {
-    let room = |((namespace, room), sockets): (&(String, String), &usize)| json!({ "namespace": namespace, "room": room, "sockets": sockets });
-    json!({
-        "rooms": explanation.rooms.iter().map(room).collect::<Vec<_>>(),
-        "nodes": [{ "node": "local", "sockets": recipients }],
-        "filtered": explanation.filtered.len(),
-        "excepted": explanation.excepted.len(),
-        "conflated": explanation.conflated,
-        "dropped": explanation.dropped,
-        "offline": explanation.offline,
-    })
 }
 
 impl Options {

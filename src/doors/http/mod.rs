@@ -7,6 +7,7 @@ pub(super) mod broadcast;
 mod caller;
 pub(super) mod connections;
 mod error;
+mod explanation;
 pub(super) mod health;
 pub(super) mod history;
 pub(super) mod idempotency;

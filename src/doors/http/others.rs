@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{connections, messages, presence, revocations, rooms, stats, targets};
+use super::{connections, explanation, messages, presence, revocations, rooms, stats, targets};
 use crate::cluster::NodeId;
 use crate::doors::state::Doors;
 
@@ -17,6 +17,7 @@ pub fn answer_others(doors: &Arc<Doors>) {
     stats::answer_others(doors);
     presence::answer_others(doors);
     messages::answer_others(doors);
+    explanation::answer_others(doors);
     targets::answer_others(doors);
     revocations::answer_others(doors);
     doors.cluster.listen();
