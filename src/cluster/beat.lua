@@ -1,5 +1,6 @@
+#!lua flags=allow-oom
 -- A sign of life of one node. Everything is judged by the clock of Redis and within one script, so that there are
--- never two nodes of one name, two with one number, or two that lead.
+-- never two nodes of one name, two with one number, or two that lead. A full Redis takes it, so that nodes live on.
 -- KEYS: nodes (a zset: name -> when it counts as gone), infos (a hash: name -> JSON), numbers (a hash: name -> number),
 --   leader (a name, as long as its lease runs), began (when these keys came to be).
 -- ARGV: name, incarnation, info, milliseconds until it counts as gone, the number it would like, how many numbers there

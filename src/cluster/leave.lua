@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A node ends in good order. KEYS and the first two of ARGV are those of beat.lua.
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if not known or cjson.decode(known).incarnation ~= ARGV[2] then return 0 end

@@ -292,6 +292,25 @@ async fn while_redis_is_away_others_are_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_full_redis_lets_nodes_live_and_answers_nothing() {
+    let redis = RedisServer::start();
+    let one = Member::start(&redis.url(), "one").await;
+    let two = Member::start(&redis.url(), "two").await;
+    one.sees(&["one", "two"]).await;
+    redis.run::<()>("config set maxmemory 1");
+    let gone_at = || redis.run::<f64>("zscore {tiercast:0}:nodes two");
+    let before = gone_at();
+    eventually("it lives beyond that", async || gone_at() > before + NODE_TIMEOUT_MS as f64).await;
+    let nobody = one.cluster.ask::<String>("echo", &"word").await;
+    assert_eq!((nobody.answers.len(), nobody.unanswered), (0, vec![id("two")]));
+    assert!(one.cluster.is_well(), "it answers, if not as one would like");
+    redis.run::<()>("config set maxmemory 0");
+    assert!(one.cluster.ask::<String>("echo", &"word").await.unanswered.is_empty());
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
 async fn news_reach_all_others() {
     let redis = RedisServer::start();
     let one = Member::start(&redis.url(), "one").await;
