@@ -9,6 +9,7 @@ mod ack;
 mod admit;
 mod authenticate;
 mod client_events;
+mod codec;
 mod deadlines;
 mod event;
 mod expiries;

@@ -7,15 +7,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::{SavedInterest, SavedRecord};
 use super::records::{Key, Record};
-use crate::auth::{Claims, Identity};
-use crate::connection::Journal;
-use crate::delivery::{Interest, Subscription};
-use crate::events::{Catalogue, ChannelMask, Filters};
+use crate::events::Catalogue;
 use crate::hub::Seen;
-use crate::presence::Status;
-use crate::rooms::{Id, Scope};
-use crate::wire::{Forms, PublicId, from_hex, to_hex};
+use crate::rooms::Id;
+use crate::wire::{PublicId, from_hex, to_hex};
 
 /// A session of whose kind there is one in the file.
 type Gone = (Key, i64, Box<Record>);
@@ -26,23 +23,18 @@ type Ended = ((Id, Id), Seen);
 #[derive(Serialize, Deserialize)]
 struct File {
     /// Sessions that their clients can take up again.
-    records: Vec<SavedRecord>,
+    records: Vec<SavedGone>,
     /// Sessions that are remembered for their users.
     ended: Vec<SavedSession>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct SavedRecord {
+struct SavedGone {
     /// Hash of the secret, as hexadecimal digits.
     key: String,
     gone_at_ms: i64,
-    id: PublicId,
-    namespace: Box<str>,
-    identity: Option<Identity>,
-    #[serde(default)]
-    status: Status,
-    interest: SavedInterest,
-    journal: Journal,
+    #[serde(flatten)]
+    record: SavedRecord,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,42 +48,15 @@ struct SavedSession {
     interest: SavedInterest,
 }
 
-#[derive(Serialize, Deserialize)]
-struct SavedInterest {
-    forms: Forms,
-    belongs_to: Option<(Id, Id)>,
-    claims: Claims,
-    implicit: Vec<String>,
-    since: u64,
-    owed: Vec<u64>,
-    #[serde(default)]
-    batch_ms: u64,
-    subscriptions: Vec<SavedSubscription>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedSubscription {
-    id: Box<str>,
-    channels: Vec<String>,
-    scope: Scope,
-    filters: Option<Box<Filters>>,
-    since: u64,
-}
-
 /// Writes sessions to a file that only this user may read.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub(super) fn write(path: &Path, records: &[Gone], ended: &[Ended], catalogue: &Catalogue) -> io::Result<()> {
-    let records = records.iter().map(|(key, gone_at_ms, record)| SavedRecord {
+    let records = records.iter().map(|(key, gone_at_ms, record)| SavedGone {
         key: to_hex(key),
         gone_at_ms: *gone_at_ms,
-        id: record.id.clone(),
-        namespace: record.namespace.clone(),
-        identity: record.identity.clone(),
-        status: record.status,
-        interest: SavedInterest::of(&record.interest, catalogue),
-        journal: record.journal.clone(),
+        record: SavedRecord::of(record, catalogue),
     });
     let ended = ended.iter().map(|((organization, user), seen)| SavedSession {
         organization: organization.clone(),
@@ -126,10 +91,9 @@ pub(super) fn take(path: &Path, catalogue: &Catalogue) -> io::Result<(Vec<Gone>,
 }
 
 /// None if the file was tampered with, or the catalogue has another channel since.
-fn record(saved: SavedRecord, catalogue: &Catalogue) -> Option<Gone> {
-    let SavedRecord { key: digits, gone_at_ms, id, namespace, identity, status, interest, journal } = saved;
-    let interest = interest.read(catalogue)?;
-    Some((from_hex(&digits)?, gone_at_ms, Box::new(Record { id, namespace, identity, status, interest, journal })))
+fn record(saved: SavedGone, catalogue: &Catalogue) -> Option<Gone> {
+    let SavedGone { key: digits, gone_at_ms, record } = saved;
+    Some((from_hex(&digits)?, gone_at_ms, Box::new(record.read(catalogue)?)))
 }
 
 fn session(saved: SavedSession, catalogue: &Catalogue) -> Option<Ended> {
@@ -138,60 +102,16 @@ fn session(saved: SavedSession, catalogue: &Catalogue) -> Option<Ended> {
     Some(((organization, user), Seen { session_id, socket, namespace, interest, at_ms }))
 }
 
-impl SavedInterest {
-    fn of(interest: &Interest, catalogue: &Catalogue) -> Self {
-        let names = |mask| catalogue.names(mask).map(str::to_owned).collect();
-        let subscriptions = interest.subscriptions.iter().map(|subscription| SavedSubscription {
-            id: subscription.id.clone(),
-            channels: names(subscription.channels),
-            scope: subscription.scope.clone(),
-            filters: subscription.filters.clone(),
-            since: subscription.since,
-        });
-        Self {
-            forms: interest.forms,
-            belongs_to: interest.identity.clone(),
-            claims: interest.claims.clone(),
-            implicit: names(interest.implicit),
-            since: interest.since,
-            owed: interest.owed.clone(),
-            batch_ms: interest.batch_ms,
-            subscriptions: subscriptions.collect(),
-        }
-    }
-
-    fn read(self, catalogue: &Catalogue) -> Option<Interest> {
-        let mask = |names: &[String]| {
-            names.iter().try_fold(ChannelMask::NONE, |mask, name| Some(mask.with(catalogue.channel(name)?)))
-        };
-        let subscriptions = self.subscriptions.into_iter().map(|subscription| {
-            Some(Subscription {
-                id: subscription.id,
-                channels: mask(&subscription.channels)?,
-                scope: subscription.scope,
-                filters: subscription.filters,
-                since: subscription.since,
-                told: subscription.since,
-            })
-        });
-        Some(Interest {
-            // Visitors are not written down.
-            anonymous: false,
-            forms: self.forms,
-            identity: self.belongs_to,
-            claims: self.claims,
-            implicit: mask(&self.implicit)?,
-            since: self.since,
-            owed: self.owed,
-            batch_ms: self.batch_ms,
-            subscriptions: subscriptions.collect::<Option<_>>()?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Claims, Identity};
+    use crate::connection::Journal;
+    use crate::delivery::{Interest, Subscription};
+    use crate::events::Filters;
+    use crate::presence::Status;
+    use crate::rooms::Scope;
+    use crate::wire::Forms;
 
     #[test]
     fn records_are_read_as_they_were_written_and_only_once() {
