@@ -25,7 +25,7 @@ use tiercast::connection::{Connection, Intake};
 use tiercast::delivery::{Directory, RoomAdapter};
 use tiercast::dialects::Request;
 use tiercast::server::Server;
-use tiercast::wire::WireError;
+use tiercast::wire::{PublicId, WireError};
 use tokio::net::TcpListener;
 
 /// What the suite expects of a server.
@@ -108,6 +108,8 @@ impl Intake for Everyone {
     fn readmit(self: Arc<Self>, _: &Arc<Connection>, _: &str, _: &str) {}
 
     fn acknowledged(&self, _: &Connection, _: &str, _: u64) {}
+
+    fn reordered(&self, _: &PublicId) {}
 
     fn heard(&self, _: &Connection, _: Result<Request, WireError>) {}
 }

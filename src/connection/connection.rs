@@ -16,8 +16,8 @@ use super::plane::Plane;
 use super::probe::Probes;
 use super::transport::Transport;
 use crate::limits::{Arrival, Bucket, Seat};
-use crate::wire::PublicId;
 use crate::wire::packet::Admission;
+use crate::wire::{PublicId, now_ms};
 
 /// What waits for a client that nobody knows, as a multiple of what may be held of it.
 const ANSWERS: usize = 4;
@@ -43,6 +43,8 @@ pub struct Connection {
     pub(super) peer: Peer,
     pub(super) seat: Seat,
     pub(super) plane: Arc<Plane>,
+    /// When it began, in milliseconds since the epoch.
+    came_at_ms: i64,
     /// A [`Route`]; changed only by who holds the outbox.
     route: AtomicU8,
     /// Made for a session on polling.
@@ -110,6 +112,7 @@ impl Connection {
     fn new(plane: &Arc<Plane>, peer: Peer, seat: Seat, transport: Option<Transport>) -> Arc<Self> {
         let connection = Arc::new(Self {
             key: plane.next_key(),
+            came_at_ms: now_ms(),
             peer,
             seat,
             plane: plane.clone(),
@@ -182,6 +185,11 @@ impl Connection {
     /// A number that no other connection of this process has.
     pub fn key(&self) -> u64 {
         self.key
+    }
+
+    /// When it began, in milliseconds since the epoch.
+    pub fn came_at_ms(&self) -> i64 {
+        self.came_at_ms
     }
 
     /// Who is at the other end.
@@ -342,6 +350,30 @@ impl Connection {
             self.send_mark();
         }
         journal
+    }
+
+    /// What was written to the socket with this public id, if it has not left.
+    pub fn journal_of(&self, id: &PublicId) -> Option<Journal> {
+        self.lock().journal_of(id)
+    }
+
+    /// The client answers a ping: it has read what was written before.
+    pub(super) fn prove(&self) {
+        let reordered = {
+            let mut outbox = self.lock();
+            outbox.prove();
+            outbox.take_reordered()
+        };
+        if reordered {
+            self.tell_reordered();
+        }
+    }
+
+    /// Says that the order in which events were written has changed.
+    #[cold]
+    pub(super) fn tell_reordered(&self) {
+        let Some(intake) = self.plane.intake() else { return };
+        self.public_ids().iter().for_each(|id| intake.reordered(id));
     }
 
     /// How many namespaces the connection is in.

@@ -41,7 +41,7 @@ pub(super) enum Verdict {
 pub(super) fn inspect(text: &str, connection: &Arc<Connection>) -> Verdict {
     let Some(body) = text.strip_prefix('4') else {
         if text == PONG {
-            connection.lock().prove();
+            connection.prove();
         }
         return heartbeat(text, connection);
     };

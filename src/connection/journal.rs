@@ -48,7 +48,7 @@ impl Journal {
     }
 
     /// Whether there is anything that a proof would end.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.written.is_some()
     }
 

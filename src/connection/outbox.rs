@@ -88,6 +88,8 @@ pub(super) struct Outbox {
     pub(super) corked: bool,
     /// Whether the answer to the last ping proves that everything before it was read.
     proving: bool,
+    /// Whether the events of a socket began to be written in another order than that of the log, or that is proven.
+    reordered: bool,
     pub(super) blocked_since: Option<Instant>,
     pub(super) members: SmallVec<[Member; 1]>,
     /// The CONNECT that has been handed to Engine.IO.
@@ -120,6 +122,7 @@ impl Outbox {
             scheduled: false,
             corked: false,
             proving: false,
+            reordered: false,
             blocked_since: None,
             members: SmallVec::new(),
             connecting: Connecting::default(),
@@ -252,6 +255,11 @@ impl Outbox {
     pub(super) fn leave(&mut self, id: &PublicId) -> Journal {
         let index = self.members.iter().position(|member| member.admission.id == *id);
         index.map(|index| self.remove(index)).unwrap_or_default()
+    }
+
+    /// What was written to the socket with this id.
+    pub(super) fn journal_of(&self, id: &PublicId) -> Option<Journal> {
+        self.members.iter().find(|member| member.admission.id == *id).map(|member| member.journal.clone())
     }
 
     /// What waits for a socket must not reach the one that comes after it.
@@ -430,7 +438,9 @@ impl Outbox {
 
     fn journal(&mut self, socket: u32, offset: u64, overtakes: bool) {
         if let Some(member) = self.members.iter_mut().find(|member| member.number == socket) {
+            let was_open = member.journal.is_open();
             member.journal.write(offset, overtakes);
+            self.reordered |= !was_open && member.journal.is_open();
             // It may be behind the ping that is under way.
             self.proving &= !member.journal.is_open();
         }
@@ -445,8 +455,14 @@ impl Outbox {
     /// The client answers a ping.
     pub(super) fn prove(&mut self) {
         if std::mem::take(&mut self.proving) {
+            self.reordered = true;
             self.members.iter_mut().for_each(|member| member.journal.prove());
         }
+    }
+
+    /// Whether a journal was opened or closed since this was asked last.
+    pub(super) fn take_reordered(&mut self) -> bool {
+        std::mem::take(&mut self.reordered)
     }
 
     /// So many bytes of a batch were written; the rest comes back, to be written first.

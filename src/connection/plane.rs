@@ -17,7 +17,7 @@ use crate::dialects::Request;
 use crate::limits::Rate;
 use crate::stats::{Counters, Refusal};
 use crate::wire::packet::{self, Kind};
-use crate::wire::{WireError, random_letters};
+use crate::wire::{PublicId, WireError, random_letters};
 
 /// A client may be refused for this many seconds' worth of packets before it is cut.
 const PATIENCE_SECONDS: u32 = 10;
@@ -64,6 +64,9 @@ pub trait Intake: Send + Sync {
     fn readmit(self: Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str);
     /// A client acknowledged an entry, by the ack id that all its recipients share.
     fn acknowledged(&self, connection: &Connection, namespace: &str, ack_id: u64);
+    /// The events of a socket began to be written in another order than that of the log, or its client has proven
+    /// that it has read them.
+    fn reordered(&self, id: &PublicId);
     /// A client that does not speak Socket.IO asks for something, or says what is refused for this reason.
     fn heard(&self, connection: &Connection, frame: Result<Request, WireError>);
 }

@@ -146,7 +146,13 @@ impl Connection {
         let mut outbox = self.lock();
         self.settle(&mut outbox, batch, written);
         outbox.take(batch);
+        let reordered = outbox.take_reordered();
         if !batch.is_empty() {
+            drop(outbox);
+            // Before it is written, so that others know as soon as can be.
+            if reordered {
+                self.tell_reordered();
+            }
             return true;
         }
         outbox.scheduled = false;

@@ -13,7 +13,7 @@ use super::acks::concerns_users;
 use super::publish::Hub;
 use crate::connection::{Connection, Handover, Read};
 use crate::delivery::{Recipient, entity_of};
-use crate::log::{Batch, Entry, Named};
+use crate::log::{Batch, Entry, Named, Position};
 use crate::rooms::Id;
 use crate::wire::Form;
 
@@ -121,6 +121,28 @@ impl Hub {
         let beyond = beyond.into_iter().collect();
         let back_at = self.delivered(shard);
         whole.then(|| Missed { beyond, half, back_at, ..Missed::behind(shard, up_to, page_bytes) })
+    }
+
+    /// Whether a position is of this life of an organization's shard.
+    pub fn is_of_this_life(&self, organization: Option<&Id>, position: &Position) -> bool {
+        self.log.head(self.log.shard_of(organization)).epoch == position.epoch
+    }
+
+    /// Waits until everything up to an offset of an organization's shard is delivered.
+    pub async fn caught_up(&self, organization: Option<&Id>, offset: u64) {
+        let shard = self.log.shard_of(organization);
+        if let Some(before) = offset.checked_sub(1) {
+            self.log.appended(shard, before).await;
+        }
+        while self.delivered(shard) < offset {
+            let (tell, told) = oneshot::channel();
+            self.between_entries(shard, |_| {
+                tell.send(()).ok();
+            });
+            if told.await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Tells a socket what it missed and has it go live; a socket that cannot be told everything is cut, and its

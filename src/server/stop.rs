@@ -38,6 +38,7 @@ impl Server {
         if let Some(path) = saved_at(&self.doors.config) {
             self.doors.sessions.save(&path);
         }
+        self.doors.sessions.share_all().await;
         self.register.save();
         self.doors.hub.close();
         if let Some(redis) = self.doors.cluster.redis() {

@@ -15,6 +15,7 @@ use socketioxide_core::Value;
 
 use super::event;
 use super::greeting;
+use super::namespaces::Visit;
 use super::queue::{Incoming, Said};
 use super::recover::Recovered;
 use super::session::{First, Session};
@@ -53,14 +54,23 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         let auth = auth.as_ref().and_then(Value::as_str).map(|auth| auth.as_str());
-        let admitted = self.sessions.admit(&socket, auth);
-        if let (Err(_), Some(connection)) = (&admitted, connection_of(&socket)) {
-            connection.let_in();
-        }
-        Box::pin(std::future::ready(admitted.map_err(|error| {
-            self.sessions.services.counters.error(&error.to_string());
-            Box::new(error.connect_error()) as Box<dyn Display + Send>
-        })))
+        let sessions = &self.sessions;
+        Box::pin(async move {
+            // First of all: nobody else would sweep a namespace that was made for a connection which is gone by now.
+            let visit = (socket.ns() != "/").then(|| sessions.namespaces.enter(socket.ns()));
+            let connection = connection_of(&socket);
+            if let Some(connection) = &connection {
+                sessions.fetch(connection, socket.ns(), auth).await;
+            }
+            let admitted = sessions.admit(&socket, auth, visit);
+            if let (Err(_), Some(connection)) = (&admitted, &connection) {
+                connection.let_in();
+            }
+            admitted.map_err(|error| {
+                sessions.services.counters.error(&error.to_string());
+                Box::new(error.connect_error()) as Box<dyn Display + Send>
+            })
+        })
     }
 
     fn call(&self, socket: Arc<Socket<RoomAdapter>>, _auth: Option<Value>) {
@@ -76,10 +86,13 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
 
 impl Sessions {
     /// The connect middleware: whoever passes has a session, and loses no event sent early.
-    fn admit(self: &Arc<Self>, socket: &Socket<RoomAdapter>, auth: Option<&str>) -> Result<(), WireError> {
+    fn admit(
+        self: &Arc<Self>,
+        socket: &Socket<RoomAdapter>,
+        auth: Option<&str>,
+        visit: Option<Visit<'_>>,
+    ) -> Result<(), WireError> {
         let namespace = socket.ns();
-        // First of all: nobody else would sweep a namespace that was made for a connection which is gone by now.
-        let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
         let connection = connection_of(socket).ok_or(WireError::Internal)?;
         connection.set_sid(socket.id);
         let Application { scope, identity, forms, channels, recovered } =
@@ -160,7 +173,8 @@ impl Sessions {
             return;
         }
         old.exit("asked for the namespace again");
-        if let Err(error) = self.admit(&socket, Some(auth)) {
+        let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
+        if let Err(error) = self.admit(&socket, Some(auth), visit) {
             tracing::debug!(%error, "not let in again");
             socket.disconnect().ok();
             return;
@@ -246,6 +260,7 @@ impl Sessions {
             session.recipient.begin_replay();
         }
         let Some(waiting) = session.enter(first.is_none()) else { return Some(session) };
+        session.changed();
         let recipient = &session.recipient;
         let config = self.config();
         let mut connected = serde_json::json!({

@@ -43,6 +43,7 @@ fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireErr
     left.append(&mut renew_others(session, &sessions, &identity));
     if let Some(forms) = forms {
         session.recipient.set_forms(forms);
+        session.changed();
     }
     let mut answer = json!({
         "success": true,

@@ -28,6 +28,7 @@ impl Session {
     pub(super) fn identify(&self, identity: &Identity, earlier: Option<Interest>) -> Result<Identified, WireError> {
         let sessions = self.sessions().ok_or(WireError::Stopping)?;
         let identified = self.become_somebody(&sessions, identity.clone(), earlier)?;
+        self.changed();
         // Whoever revokes looks for sockets only after the revocation holds: one of both has noticed.
         if sessions.services.revocations.refuse(identity) {
             sessions.dismiss_connection(&self.recipient.connection);

@@ -8,9 +8,11 @@
 mod ack;
 mod admit;
 mod authenticate;
+mod changes;
 mod client_events;
 mod codec;
 mod deadlines;
+mod elsewhere;
 mod event;
 mod expiries;
 mod greeting;
@@ -27,6 +29,8 @@ mod revoke;
 mod saved;
 mod session;
 mod sessions;
+mod shared;
+mod sharing;
 mod subscribe;
 mod unsubscribe;
 

@@ -4,11 +4,12 @@
 //! is kept.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::changes::Changes;
 use crate::auth::Identity;
 use crate::connection::Journal;
 use crate::delivery::Interest;
@@ -29,7 +30,7 @@ pub(super) struct Record {
     pub(super) journal: Journal,
 }
 
-/// Hash of a secret.
+/// What a session is kept under: the hash of its secret.
 pub(super) type Key = [u8; 32];
 
 #[derive(Debug)]
@@ -55,6 +56,8 @@ struct Book {
     gone: HashMap<Option<Id>, Gone>,
     /// How many are gone.
     count: usize,
+    /// Told of each that changes, if others see them too.
+    changes: Option<Arc<Changes>>,
 }
 
 /// The sessions of an organization that are gone.
@@ -76,9 +79,9 @@ pub(super) enum Found {
 
 impl Records {
     /// No records; each is kept for so long, and so many at once.
-    pub(super) fn new(kept_for: Duration, most: usize) -> Self {
+    pub(super) fn new(kept_for: Duration, most: usize, changes: Option<Arc<Changes>>) -> Self {
         let kept_for_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
-        Self { kept_for_ms, most, book: Mutex::default() }
+        Self { kept_for_ms, most, book: Mutex::new(Book { changes, ..Book::default() }) }
     }
 
     /// A session begins under a secret.
@@ -94,6 +97,7 @@ impl Records {
             return;
         }
         book.holders.remove(&key);
+        book.note(key);
         if let Some(record) = record {
             self.keep(&mut book, key, now_ms(), Box::new(record));
         }
@@ -103,6 +107,7 @@ impl Records {
         let whose = organization(&record);
         book.take(key);
         book.holders.insert(key, Holder::Gone(record, now));
+        book.note(key);
         book.count += 1;
         let gone = book.gone.entry(whose.clone()).or_default();
         gone.count += 1;
@@ -125,7 +130,11 @@ impl Records {
 
     /// What a secret opens, if it opens anything.
     pub(super) fn find(&self, pid: &Pid) -> Option<Found> {
-        let key = key(pid);
+        self.find_under(key(pid))
+    }
+
+    /// The same by the hash of the secret.
+    pub(super) fn find_under(&self, key: Key) -> Option<Found> {
         let mut book = self.lock();
         if let Holder::Live(id) = book.holders.get(&key)? {
             return Some(Found::Live(id.clone()));
@@ -136,10 +145,58 @@ impl Records {
 
     /// Forgets sessions whose client is gone, for good.
     pub(super) fn forget(&self, which: impl Fn(&Record) -> bool) {
-        let mut book = self.lock();
-        let before = book.holders.len();
-        book.holders.retain(|_, holder| !matches!(holder, Holder::Gone(record, _) if which(record)));
+        let book = &mut *self.lock();
+        let (before, changes) = (book.holders.len(), &book.changes);
+        book.holders.retain(|key, holder| {
+            let is_over = matches!(holder, Holder::Gone(record, _) if which(record));
+            if let Some(changes) = changes.as_ref().filter(|_| is_over) {
+                changes.of_key(*key);
+            }
+            !is_over
+        });
         book.count -= before - book.holders.len();
+    }
+
+    /// Whether a session whose client is gone is kept under a key.
+    pub(super) fn is_gone(&self, key: &Key) -> bool {
+        matches!(self.lock().holders.get(key), Some(Holder::Gone(..)))
+    }
+
+    /// Forgets the session under a key if its client is gone.
+    pub(super) fn drop_gone(&self, key: &Key) {
+        self.lock().take(*key);
+    }
+
+    /// Keeps a session of another node under a key that nobody here has.
+    pub(super) fn bring(&self, key: Key, record: Box<Record>) {
+        let mut book = self.lock();
+        if !matches!(book.holders.get(&key), Some(Holder::Live(_))) {
+            self.keep(&mut book, key, now_ms(), record);
+        }
+    }
+
+    /// The public id of the session under a key, if it has a client.
+    pub(super) fn holder(&self, key: &Key) -> Option<PublicId> {
+        match self.lock().holders.get(key)? {
+            Holder::Live(id) => Some(id.clone()),
+            Holder::Gone(..) => None,
+        }
+    }
+
+    /// Looks at the session under a key, if its client is gone or there is none; none if it has a client.
+    pub(super) fn look<T>(&self, key: &Key, look: impl FnOnce(Option<&Record>) -> T) -> Option<T> {
+        match self.lock().holders.get(key) {
+            Some(Holder::Live(_)) => None,
+            Some(Holder::Gone(record, _)) => Some(look(Some(record))),
+            None => Some(look(None)),
+        }
+    }
+
+    /// The keys of sessions that have a client, as far as they are asked for.
+    pub(super) fn live(&self, which: impl Fn(&Key) -> bool) -> Vec<Key> {
+        let book = self.lock();
+        let live = book.holders.iter().filter(|(key, holder)| matches!(holder, Holder::Live(_)) && which(key));
+        live.map(|(key, _)| *key).collect()
     }
 
     /// All sessions whose client is gone, and since when; they are taken out.
@@ -168,10 +225,18 @@ impl Records {
 }
 
 impl Book {
+    /// What is under a key has changed.
+    fn note(&self, key: Key) {
+        if let Some(changes) = &self.changes {
+            changes.of_key(key);
+        }
+    }
+
     /// Takes the record out that is kept under a key, if there is one.
     fn take(&mut self, key: Key) -> Option<(Box<Record>, i64)> {
         match self.holders.remove(&key)? {
             Holder::Gone(record, since) => {
+                self.note(key);
                 self.count -= 1;
                 let whose = organization(&record);
                 if let Some(gone) = self.gone.get_mut(&whose) {
@@ -232,7 +297,8 @@ fn organization(record: &Record) -> Option<Id> {
     record.identity.as_ref().map(|identity| identity.organization.clone())
 }
 
-fn key(pid: &Pid) -> Key {
+/// Hash of a secret.
+pub(super) fn key(pid: &Pid) -> Key {
     Sha256::digest(pid.reveal()).into()
 }
 
@@ -252,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_secret_opens_its_session_once() {
-        let records = Records::new(Duration::from_secs(60), 10);
+        let records = Records::new(Duration::from_secs(60), 10, None);
         let (pid, id) = (Pid::fresh(), PublicId::fresh());
         records.begin(&pid, &id);
         assert!(matches!(records.find(&pid), Some(Found::Live(live)) if live == id));
@@ -264,12 +330,12 @@ mod tests {
 
     #[test]
     fn a_record_goes_when_its_time_is_over_or_there_are_too_many() {
-        let short = Records::new(Duration::ZERO, 10);
+        let short = Records::new(Duration::ZERO, 10, None);
         let (pid, id) = (Pid::fresh(), PublicId::fresh());
         short.begin(&pid, &id);
         short.end(&pid, &id, Some(record(&id)));
         assert!(short.find(&pid).is_none());
-        let few = Records::new(Duration::from_secs(60), 2);
+        let few = Records::new(Duration::from_secs(60), 2, None);
         let pids: Vec<Pid> = (0..3).map(|_| Pid::fresh()).collect();
         for pid in &pids {
             few.begin(pid, &id);
@@ -287,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_organization_takes_nothing_from_another() {
-        let records = Records::new(Duration::from_secs(60), 10);
+        let records = Records::new(Duration::from_secs(60), 10, None);
         let of = |organization: &str| {
             let identity = json!({ "user_id": "u", "organization_id": organization }).to_string();
             let identity = Credentials::read(&identity).expect("credentials").trusted().expect("an identity");
@@ -306,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_end_of_an_earlier_holder_takes_nothing_from_a_later_one() {
-        let records = Records::new(Duration::from_secs(60), 10);
+        let records = Records::new(Duration::from_secs(60), 10, None);
         let (pid, early, late) = (Pid::fresh(), PublicId::fresh(), PublicId::fresh());
         records.begin(&pid, &early);
         records.begin(&pid, &late);

@@ -137,7 +137,7 @@ impl Sessions {
 
     /// Ends a session whose client is on another connection by now; if its own connection lives after all, whoever
     /// is there is told to stay away.
-    fn take_over(&self, session: &Session) {
+    pub(super) fn take_over(&self, session: &Session) {
         let connection = &session.recipient.connection;
         let sessions: Vec<_> = connection.public_ids().iter().filter_map(|id| self.get(id.as_str())).collect();
         for session in &sessions {

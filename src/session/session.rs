@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::expiries::Expiry;
 use super::queue::Queue;
-use super::records::Record;
+use super::records::{Key, Record, key};
 use super::sessions::{Services, Sessions};
+use super::shared;
 use crate::auth::{Door, Identity};
 use crate::config::Implicit;
+use crate::connection::Journal;
 use crate::delivery::{Interest, Recipient};
 use crate::hub::{Missed, Owed, Seen};
 use crate::limits::Bucket;
@@ -226,6 +228,8 @@ impl Session {
         if let Some(attendance) = &mut state.attendance {
             attendance.set(status);
         }
+        drop(state);
+        self.changed();
         Ok(())
     }
 
@@ -244,6 +248,36 @@ impl Session {
         }
         let identity = state.identity.as_ref().ok_or_else(|| WireError::NotAuthenticated(what.to_owned()))?;
         change(identity)
+    }
+
+    /// What its client would take up again has changed: the other nodes are to know.
+    pub(super) fn changed(&self) {
+        if self.pid.is_some()
+            && let Some(sessions) = self.sessions()
+            && let Some(shared) = &sessions.shared
+        {
+            shared.changes.of_socket(&self.recipient.id);
+        }
+    }
+
+    /// The session as its client could take it up again, if it broke now; none if it has no client.
+    pub(super) fn snapshot(&self) -> Option<(Key, shared::State, Record)> {
+        let state = self.lock();
+        let key = self.pid.as_ref().filter(|_| !state.exited).map(key)?;
+        let journal = self.recipient.connection.journal_of(&self.recipient.id)?;
+        let order = if journal.is_open() { shared::State::Overtaking } else { shared::State::Live };
+        Some((key, order, self.record(&state, journal)))
+    }
+
+    fn record(&self, state: &State, journal: Journal) -> Record {
+        Record {
+            id: self.recipient.id.clone(),
+            namespace: self.recipient.namespace().into(),
+            identity: state.identity.clone(),
+            status: state.status,
+            interest: self.recipient.interest().clone(),
+            journal,
+        }
     }
 
     /// Ends the session for good.
@@ -291,14 +325,7 @@ impl Session {
         }
         state.attendance = None;
         if let Some(pid) = &self.pid {
-            let record = kept.then(|| Record {
-                id: self.recipient.id.clone(),
-                namespace: self.recipient.namespace().into(),
-                identity: state.identity.clone(),
-                status: state.status,
-                interest: self.recipient.interest().clone(),
-                journal,
-            });
+            let record = kept.then(|| self.record(&state, journal));
             sessions.records.end(pid, &self.recipient.id, record);
         }
         // Only now, so that whoever waits for the last session to leave finds its record.

@@ -20,6 +20,8 @@ use super::namespaces::Namespaces;
 use super::queue::{Incoming, Said};
 use super::records::Records;
 use super::session::Session;
+use super::shared::Shared;
+use super::sharing;
 use crate::auth::{Authenticator, Revocations};
 use crate::cluster::Cluster;
 use crate::config::{Config, LogStore};
@@ -76,6 +78,8 @@ pub struct Sessions {
     pub(super) deadlines: Deadlines,
     pub(super) expiries: Expiries,
     pub(super) records: Records,
+    /// Where the nodes of a cluster share them, if this is one.
+    pub(super) shared: Option<Shared>,
     pub(super) rates: Rates,
     live: RwLock<HashMap<PublicId, Arc<Session>>>,
     emptied: Notify,
@@ -107,12 +111,18 @@ impl Rates {
 impl Sessions {
     /// No sessions yet; their clocks end when `stopping` is cancelled.
     pub fn start(services: Services, stopping: &CancellationToken) -> Arc<Self> {
+        let kept_for = Duration::from_millis(services.config.recovery.max_disconnection_ms);
+        let cluster = &services.cluster;
+        let redis = cluster.redis().filter(|_| services.config.recovery.enabled);
+        let shared = redis.map(|redis| Shared::new(redis, &cluster.me().incarnation, kept_for));
         let sessions = Arc::new(Self {
             rates: Rates::new(services.config.limits.rate_limit_messages_per_second),
             records: Records::new(
-                Duration::from_millis(services.config.recovery.max_disconnection_ms),
+                kept_for,
                 services.config.limits.max_connections_total,
+                shared.as_ref().map(|shared| shared.changes.clone()),
             ),
+            shared,
             services,
             namespaces: Namespaces::default(),
             deadlines: Deadlines::default(),
@@ -126,6 +136,7 @@ impl Sessions {
             sessions.load(&path);
         }
         let tasks = &sessions.services.tasks;
+        tasks.spawn(sharing::run(sessions.clone(), stopping.clone()));
         tasks.spawn(super::deadlines::run(sessions.clone(), stopping.clone()));
         tasks.spawn(expiries::run(sessions.clone(), stopping.clone()));
         tasks.spawn(super::namespaces::run(sessions.clone(), stopping.clone()));
@@ -266,6 +277,12 @@ impl Intake for Sessions {
         let Some(session) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
         let organization = session.identity().map(|identity| identity.organization);
         self.services.hub.acknowledge(ack_id, &session.recipient.id, organization.as_ref());
+    }
+
+    fn reordered(&self, id: &PublicId) {
+        if let Some(shared) = &self.shared {
+            shared.changes.of_socket(id);
+        }
     }
 
     fn heard(&self, connection: &Connection, frame: Result<Request, WireError>) {

@@ -152,6 +152,7 @@ fn subscribe(
     if let Some(batch_ms) = request.batch_ms {
         session.recipient.set_batch(batch_ms);
     }
+    session.changed();
     if sessions.config().logging.log_subscription_events {
         tracing::info!(socket_id = %session.recipient.id, rooms = ?rooms, "subscribed");
     }

@@ -35,6 +35,7 @@ pub(super) fn handle(session: &Session, argument: &str) -> Result<Option<Value>,
         let scope = Some(scope).filter(|scope| scope.department.is_some() || scope.queue.is_some());
         session.recipient.change(|interest| leave(interest, &sessions, &request, channels, scope.as_ref()))
     })?;
+    session.changed();
     if sessions.config().logging.log_subscription_events {
         tracing::info!(socket_id = %session.recipient.id, "unsubscribed");
     }

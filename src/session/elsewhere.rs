@@ -1,0 +1,136 @@
+//! Sessions that another node has, or had: fetched before a CONNECT is admitted that takes one up again.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use super::codec::SavedRecord;
+use super::records::{Found, Key, Record, key};
+use super::sessions::Sessions;
+use super::shared::{Claimed, Shared, State};
+use crate::auth::Credentials;
+use crate::connection::Connection;
+use crate::log::Named;
+use crate::wire::{Pid, from_hex, to_hex};
+
+/// One node asks another for a session.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Wish {
+    /// What it is kept under, as hexadecimal digits.
+    key: String,
+    /// The namespace in which its client is now.
+    namespace: String,
+    /// When its client's new connection came, in milliseconds since the epoch.
+    came_at_ms: i64,
+}
+
+/// What the other node says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Given {
+    /// It has given the session up.
+    Record(Box<SavedRecord>),
+    /// It keeps it: its client has come back there since, or is in another namespace.
+    Kept,
+    /// It has no such session.
+    None,
+}
+
+impl Sessions {
+    /// Sees to it that the session which a CONNECT takes up again is this node's own, if it is to be had. It takes no
+    /// longer than an answer of Redis may take.
+    pub(super) async fn fetch(&self, connection: &Connection, namespace: &str, auth: Option<&str>) {
+        let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return };
+        let Some(credentials) = auth.and_then(|auth| Credentials::read(auth).ok()) else { return };
+        let Some((pid, offset)) = credentials.resumed() else { return };
+        let last = offset.and_then(Named::parse);
+        if offset.is_some() && last.is_none() {
+            return;
+        }
+        let key = key(&Pid::of(pid));
+        // While Redis is away a client finds what this node has.
+        if !shared.is_there(&key) {
+            return;
+        }
+        let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
+        let Ok(claimed) = shared.claim(&key).await else { return };
+        if let Some(claimed) = claimed {
+            let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
+            if *claimed.owner != *shared.me {
+                self.take_from(shared, &key, claimed, &wish, deadline).await;
+            }
+        } else if !shared.changes.is_pending(&key) {
+            // Somebody else has had it.
+            self.records.drop_gone(&key);
+        }
+        self.catch_up_with(&key, last.as_ref(), deadline).await;
+    }
+
+    async fn take_from(&self, shared: &Shared, key: &Key, claimed: Claimed, wish: &Wish, deadline: Instant) {
+        self.lose(key);
+        let Claimed { owner, state, record } = claimed;
+        let record = match state {
+            State::Gone => self.decode(&record),
+            State::Live | State::Overtaking => match self.ask(&owner, wish, deadline).await {
+                Some(Given::Record(record)) => record.read(&self.services.hub.catalogue),
+                Some(Given::Kept) => {
+                    if let Err(error) = shared.give_back(key, &owner).await {
+                        tracing::warn!(%error, "a session could not be given back to its node");
+                    }
+                    return;
+                }
+                Some(Given::None) => None,
+                // Its node is dead, or as good as: if events overtook others there, nobody knows what was read.
+                None if state == State::Live => self.decode(&record),
+                None => None,
+            },
+        };
+        match record {
+            Some(record) => self.records.bring(*key, Box::new(record)),
+            None => shared.changes.of_key(*key),
+        }
+    }
+
+    /// Asks the node that has a session for it; none if it does not answer.
+    async fn ask(&self, _owner: &str, _wish: &Wish, _deadline: Instant) -> Option<Given> {
+        None
+    }
+
+    /// Gives a session up to another node, where its client is now.
+    pub(super) fn give(&self, wish: &Wish) -> Given {
+        let Some(key) = from_hex(&wish.key) else { return Given::None };
+        if let Some(session) = self.records.holder(&key).and_then(|id| self.get(id.as_str())) {
+            // A client's own earlier attempt may come after the one that succeeded.
+            if session.recipient.namespace() != wish.namespace || session.opened_at_ms >= wish.came_at_ms {
+                return Given::Kept;
+            }
+            self.take_over(&session);
+        }
+        match self.records.find_under(key) {
+            Some(Found::Gone(record)) => {
+                Given::Record(Box::new(SavedRecord::of(&record, &self.services.hub.catalogue)))
+            }
+            Some(Found::Live(_)) => Given::Kept,
+            None => Given::None,
+        }
+    }
+
+    /// Waits until this node has delivered what the client of a session may have read on another.
+    async fn catch_up_with(&self, key: &Key, last: Option<&Named>, deadline: Instant) {
+        let of_record = |record: &Record| {
+            let organization = record.identity.as_ref().map(|identity| identity.organization.clone());
+            let subscriptions = record.interest.subscriptions.iter().map(|subscription| subscription.since);
+            (organization, subscriptions.fold(record.interest.since, u64::max))
+        };
+        let Some(Some((organization, since))) = self.records.look(key, |record| record.map(of_record)) else { return };
+        let hub = &self.services.hub;
+        let read = last.filter(|last| hub.is_of_this_life(organization.as_ref(), &last.position));
+        let offset = read.map_or(since, |read| since.max(read.position.offset));
+        timeout_at(deadline, hub.caught_up(organization.as_ref(), offset)).await.ok();
+    }
+
+    fn decode(&self, record: &[u8]) -> Option<Record> {
+        serde_json::from_slice::<SavedRecord>(record).ok()?.read(&self.services.hub.catalogue)
+    }
+}

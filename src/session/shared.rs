@@ -1,0 +1,197 @@
+//! Records of sessions in Redis, where every node finds them.
+//!
+//! A record is a hash under the hash of the session's secret: the node that has
+//! it, its state, and the session as JSON. Only the node that has it writes it,
+//! and taking it is one step, so that no two nodes open the same.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::{RedisError, Script};
+
+use super::changes::Changes;
+use super::records::Key;
+use crate::redis::Redis;
+use crate::wire::to_hex;
+
+static KEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("keep.lua")));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
+
+/// Records written in one step, during which Redis does nothing else.
+const AT_ONCE: usize = 64;
+
+/// The records of a cluster, as one node sees them.
+#[derive(Debug)]
+pub(super) struct Shared {
+    redis: Arc<Redis>,
+    /// This process among all that ever were.
+    pub(super) me: Box<str>,
+    /// How long a session whose client is gone can be taken up again.
+    kept_for_ms: u64,
+    /// What is yet to be written.
+    pub(super) changes: Arc<Changes>,
+}
+
+/// What a record says of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It has a client, who has read everything up to what it has read last.
+    Live,
+    /// It has a client, and what that one has read only its node can tell.
+    Overtaking,
+    /// Its client is gone, and the record says all that is known.
+    Gone,
+}
+
+/// What becomes of a record.
+#[derive(Debug)]
+pub(super) enum Deed {
+    /// It is written anew.
+    Write(State, Vec<u8>),
+    /// It is kept for longer.
+    Renew,
+    /// It is no more.
+    Forget,
+}
+
+/// What came of a deed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Another node has the session by now.
+    Lost,
+    Done,
+    /// There is nothing to be kept for longer.
+    Absent,
+    /// Redis did not answer, and may have done it or not.
+    Unknown,
+}
+
+/// A session that this node has made its own.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    /// Who had it before.
+    pub(super) owner: String,
+    pub(super) state: State,
+    pub(super) record: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(redis: &Arc<Redis>, me: &str, kept_for: Duration) -> Self {
+        let kept_for_ms = u64::try_from(kept_for.as_millis()).unwrap_or(u64::MAX).max(1);
+        Self { redis: redis.clone(), me: me.into(), kept_for_ms, changes: Arc::default() }
+    }
+
+    /// Time between two renewals of a record: it outlives one that fails.
+    pub(super) fn renewed_every(&self) -> Duration {
+        Duration::from_millis(self.kept_for_ms)
+    }
+
+    /// Whether Redis has answered the last time it was asked for something that lives beside this key.
+    pub(super) fn is_there(&self, key: &Key) -> bool {
+        self.redis.server_of(self.redis.keys.shard_of(key)).is_there()
+    }
+
+    /// Takes the session under a key from whoever has it; none if there is none.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub(super) async fn claim(&self, key: &Key) -> Result<Option<Claimed>, RedisError> {
+        let (shard, name) = self.place_of(key);
+        let mut claim = CLAIM.prepare_invoke();
+        claim.key(name).arg(&*self.me);
+        let found: Option<(String, String, Vec<u8>)> = self.redis.server_of(shard).script(&claim).await?;
+        Ok(found.map(|(owner, state, record)| Claimed { owner, state: State::of(&state), record }))
+    }
+
+    /// Gives a session back to the node that had it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub(super) async fn give_back(&self, key: &Key, owner: &str) -> Result<(), RedisError> {
+        let (shard, name) = self.place_of(key);
+        let mut give_back = GIVE_BACK.prepare_invoke();
+        give_back.key(name).arg(&*self.me).arg(owner);
+        self.redis.server_of(shard).script(&give_back).await
+    }
+
+    /// Does something to many records; what came of each, in the same order.
+    pub(super) async fn keep(&self, deeds: &[(Key, Deed)]) -> Vec<Done> {
+        let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); self.redis.keys.shards()];
+        for (index, (key, _)) in deeds.iter().enumerate() {
+            by_shard[self.redis.keys.shard_of(key)].push(index);
+        }
+        let portions = by_shard.iter().enumerate().filter(|(_, indices)| !indices.is_empty());
+        let outcomes = join_all(portions.map(|(shard, indices)| self.keep_in(shard, indices, deeds))).await;
+        let mut all = vec![Done::Unknown; deeds.len()];
+        for (index, done) in outcomes.into_iter().flatten() {
+            all[index] = done;
+        }
+        all
+    }
+
+    async fn keep_in(&self, shard: usize, indices: &[usize], deeds: &[(Key, Deed)]) -> Vec<(usize, Done)> {
+        let mut outcomes = Vec::with_capacity(indices.len());
+        for portion in indices.chunks(AT_ONCE) {
+            let mut keep = KEEP.prepare_invoke();
+            keep.arg(&*self.me);
+            for index in portion {
+                let (key, deed) = &deeds[*index];
+                keep.key(self.place_of(key).1);
+                // One that has a client is renewed before it is over.
+                let held_for_ms = self.kept_for_ms.saturating_mul(2);
+                match deed {
+                    Deed::Write(State::Gone, record) => {
+                        keep.arg("write").arg(self.kept_for_ms).arg(State::Gone.name()).arg(&record[..])
+                    }
+                    Deed::Write(state, record) => keep.arg("write").arg(held_for_ms).arg(state.name()).arg(&record[..]),
+                    Deed::Renew => keep.arg("renew").arg(held_for_ms).arg("").arg(""),
+                    Deed::Forget => keep.arg("forget").arg(0).arg("").arg(""),
+                };
+            }
+            match self.redis.server_of(shard).script::<Vec<u8>>(&keep).await {
+                Ok(answers) => outcomes.extend(portion.iter().copied().zip(answers.into_iter().map(Done::of))),
+                Err(error) => {
+                    tracing::debug!(%error, shard, "sessions are not written to Redis");
+                    break;
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn place_of(&self, key: &Key) -> (usize, String) {
+        let shard = self.redis.keys.shard_of(key);
+        (shard, self.redis.keys.of(shard, format_args!("session:{}", to_hex(key))))
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Overtaking => "overtaking",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// What cannot be read tells nothing of what the client has read.
+    fn of(name: &str) -> Self {
+        match name {
+            "live" => Self::Live,
+            "gone" => Self::Gone,
+            _ => Self::Overtaking,
+        }
+    }
+}
+
+impl Done {
+    fn of(answer: u8) -> Self {
+        match answer {
+            0 => Self::Lost,
+            1 => Self::Done,
+            _ => Self::Absent,
+        }
+    }
+}
