@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::kit::{Proxy, RedisOptions, RedisServer, nodes, nodes_with, on_redis};
+use crate::kit::{Proxy, RedisCluster, RedisOptions, RedisServer, Sentinel, eventually, nodes, nodes_with, on_redis};
 
 fn set(server: &RedisServer, value: &str) {
     server.run::<()>(&format!("set key {value}"));
@@ -101,4 +101,26 @@ async fn nodes_on_one_redis_start_and_stop() {
         assert_eq!(node.get("/health").await.0, 200);
         node.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_sentinel_puts_the_replica_in_the_place_of_a_dead_master() {
+    let mut sentinel = Sentinel::start();
+    assert_eq!(sentinel.master_port(), Some(sentinel.master.port));
+    sentinel.master.stop();
+    eventually("the replica is the master", async || sentinel.master_port() == Some(sentinel.replica.port)).await;
+    eventually("it takes writes", async || !sentinel.replica.run::<String>("info replication").contains("role:slave"))
+        .await;
+    set(&sentinel.replica, "1");
+}
+
+#[test]
+fn a_redis_cluster_spreads_keys_over_its_masters() {
+    let cluster = RedisCluster::start();
+    let client = redis::cluster::ClusterClient::new(cluster.urls()).expect("URLs");
+    let mut connection = client.get_connection().expect("a connection");
+    for number in 0..30 {
+        redis::cmd("SET").arg(format!("key-{number}")).arg(1).exec(&mut connection).expect("it is taken");
+    }
+    assert!(cluster.masters.iter().all(|master| master.run::<u64>("dbsize") > 0));
 }
