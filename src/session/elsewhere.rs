@@ -1,5 +1,6 @@
 //! Sessions that another node has, or had: fetched before a CONNECT is admitted that takes one up again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use crate::auth::Credentials;
 use crate::connection::Connection;
 use crate::log::Named;
 use crate::wire::{Pid, from_hex, to_hex};
+
+/// The kind of question by which one node asks another for a session.
+const WISH: &str = "session";
 
 /// One node asks another for a session.
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,12 +97,23 @@ impl Sessions {
     }
 
     /// Asks the node that has a session for it; none if it does not answer.
-    async fn ask(&self, _owner: &str, _wish: &Wish, _deadline: Instant) -> Option<Given> {
-        None
+    async fn ask(&self, owner: &str, wish: &Wish, deadline: Instant) -> Option<Given> {
+        let cluster = &self.services.cluster;
+        let owner = cluster.nodes().iter().find(|node| node.incarnation == owner)?.id.clone();
+        timeout_at(deadline, cluster.ask_one::<Option<Given>>(&owner, WISH, wish)).await.ok()??
+    }
+
+    /// Answers other nodes that ask for a session.
+    pub(super) fn answer_wishes(self: &Arc<Self>) {
+        let sessions = Arc::downgrade(self);
+        self.services.cluster.answer(WISH, move |wish: Wish| {
+            let given = sessions.upgrade().map(|sessions| sessions.give(&wish));
+            std::future::ready(given)
+        });
     }
 
     /// Gives a session up to another node, where its client is now.
-    pub(super) fn give(&self, wish: &Wish) -> Given {
+    fn give(&self, wish: &Wish) -> Given {
         let Some(key) = from_hex(&wish.key) else { return Given::None };
         if let Some(session) = self.records.holder(&key).and_then(|id| self.get(id.as_str())) {
             // A client's own earlier attempt may come after the one that succeeded.

@@ -157,11 +157,6 @@ impl Records {
         book.count -= before - book.holders.len();
     }
 
-    /// Whether a session whose client is gone is kept under a key.
-    pub(super) fn is_gone(&self, key: &Key) -> bool {
-        matches!(self.lock().holders.get(key), Some(Holder::Gone(..)))
-    }
-
     /// Forgets the session under a key if its client is gone.
     pub(super) fn drop_gone(&self, key: &Key) {
         self.lock().take(*key);

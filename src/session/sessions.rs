@@ -135,6 +135,7 @@ impl Sessions {
         if let Some(path) = saved_at(sessions.config()) {
             sessions.load(&path);
         }
+        sessions.answer_wishes();
         let tasks = &sessions.services.tasks;
         tasks.spawn(sharing::run(sessions.clone(), stopping.clone()));
         tasks.spawn(super::deadlines::run(sessions.clone(), stopping.clone()));
