@@ -181,6 +181,13 @@ impl TestServer {
         tokio::time::timeout(DEADLINE, stopping).await.expect("the server stops in time").expect("it stops");
     }
 
+    /// Ends it as a kill does: nothing of it runs any more, and nothing is said to anybody.
+    pub fn kill(&mut self) {
+        std::mem::forget(self.server.take().expect("the server runs"));
+        let runtime = self.runtime.take().expect("a runtime");
+        runtime.shutdown_background();
+    }
+
     /// Asserts that nothing remains, now and without blocking the test's own runtime.
     pub async fn finish(self) {
         let ending = tokio::task::spawn_blocking(move || drop(self));
@@ -200,7 +207,8 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        let runtime = self.runtime.take().expect("a runtime");
+        // One that was killed has nothing to say.
+        let Some(runtime) = self.runtime.take() else { return };
         // A test that has failed already has said what it has to say.
         if std::thread::panicking() {
             return runtime.shutdown_background();
