@@ -15,6 +15,7 @@ mod keys;
 mod mint;
 mod renew;
 mod revocations;
+mod shared_revocations;
 mod signatures;
 
 pub use audit::{AUDIT, Deed};
@@ -29,3 +30,4 @@ pub use keys::{ApiKeys, Caller, Denied, KEYLESS, Reach, hash_key};
 pub use mint::{Grant, MintError, Minted};
 pub use renew::RenewError;
 pub use revocations::{Revocation, Revocations, Revoked};
+pub use shared_revocations::{Reading, SharedRevocations};

@@ -108,6 +108,23 @@ impl Revocations {
         file.as_mut().map_or(Ok(()), |lines| lines.append(revocation))
     }
 
+    /// Takes over a revocation that another node has made; false if it is known already, or over.
+    pub fn learn(&self, revocation: &Revocation) -> bool {
+        self.holds(revocation.at_ms) && self.remember(revocation)
+    }
+
+    /// All that hold, the latest of its kind each.
+    pub fn all(&self) -> Vec<Revocation> {
+        let made = self.made.read().unwrap_or_else(PoisonError::into_inner);
+        let all = made.iter().flat_map(|(organization, of)| of.iter().map(move |of| (organization, of)));
+        let all = all.map(|(organization_id, (revoked, at_ms))| Revocation {
+            organization_id: organization_id.clone(),
+            revoked: revoked.clone(),
+            at_ms: *at_ms,
+        });
+        all.filter(|revocation| self.holds(revocation.at_ms)).collect()
+    }
+
     /// Whether an identity was proven by a token that is revoked.
     pub fn refuse(&self, identity: &Identity) -> bool {
         let Some(proof) = &identity.proof else { return false };
@@ -143,11 +160,16 @@ impl Revocations {
         !is_full(&made)
     }
 
-    fn remember(&self, revocation: &Revocation) {
+    /// False if it is known already.
+    fn remember(&self, revocation: &Revocation) -> bool {
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         let of_organization = made.entry(revocation.organization_id.clone()).or_default();
-        let at = of_organization.entry(revocation.revoked.clone()).or_insert(revocation.at_ms);
-        *at = revocation.at_ms.max(*at);
+        let known = of_organization.insert(revocation.revoked.clone(), revocation.at_ms);
+        if let Some(known) = known.filter(|known| *known >= revocation.at_ms) {
+            of_organization.insert(revocation.revoked.clone(), known);
+            return false;
+        }
+        true
     }
 }
 

@@ -116,7 +116,7 @@ impl Doors {
     ) -> Arc<Self> {
         let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
-            rates: Rates::new(&config.api),
+            rates: Rates::new(&config.api, cluster.redis()),
             attempts: Attempts::new(config.api.refusals_per_minute_per_address),
             origins: Arc::new(Origins::new(&config.server.cors_origins)),
             seats: seats(&config),
@@ -124,7 +124,7 @@ impl Doors {
             plain,
             clients: Clients::default(),
             pace: Pace::new(config.limits.max_connects_per_second, config.limits.max_connections_total),
-            calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms)),
+            calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms), &cluster),
             stopping: CancellationToken::new(),
             config,
             bound,

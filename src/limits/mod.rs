@@ -11,6 +11,7 @@ mod network;
 mod newcomers;
 mod pace;
 mod seats;
+mod shared_bucket;
 mod shared_seats;
 
 pub use arrivals::{Arrival, Arrivals};
@@ -20,4 +21,5 @@ pub use network::Network;
 pub use newcomers::{Newcomer, Newcomers};
 pub use pace::Pace;
 pub use seats::{Seat, Seats};
+pub use shared_bucket::SharedBucket;
 pub use shared_seats::{OrganizationSeats, SharedSeats, UserSeats};

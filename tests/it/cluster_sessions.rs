@@ -155,3 +155,116 @@ async fn a_client_of_a_node_that_stopped_recovers_on_another() {
 async fn a_client_of_a_node_that_was_killed_recovers_on_another() {
     recovers(Fate::Killed).await;
 }
+
+#[tokio::test]
+async fn of_two_nodes_that_open_a_session_at_once_one_has_it() {
+    for fate in [Fate::Unaware, Fate::Killed, Fate::Noticed] {
+        let redis = RedisServer::start();
+        let [mut first, second, third] = nodes(&redis, 3).await.try_into().ok().expect("three nodes");
+        let (client, kept) = reader(&redis, &first, ConnectOptions::named()).await;
+        let mut old = Some(client);
+        match fate {
+            Fate::Killed => first.kill(),
+            Fate::Noticed => {
+                old.take().expect("a client").wire.crash();
+                recorded(&redis, "gone", |_| true).await;
+            }
+            _ => {}
+        }
+        let (one, other) =
+            tokio::join!(back(&second, ConnectOptions::named(), &kept), back(&third, ConnectOptions::named(), &kept));
+        assert!(!(one.1 && other.1), "{fate:?}: it was opened twice");
+        assert!(one.1 || other.1, "{fate:?}: nobody has it");
+        drop(old);
+        one.0.disconnect().await;
+        other.0.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_session_becomes_is_known_everywhere() {
+    let redis = RedisServer::start();
+    let [mut first, second] = nodes(&redis, 2).await.try_into().ok().expect("two nodes");
+    let mut client = first.connect_with(ConnectOptions::named()).await.authenticate("org-1").await.without_implicit().await;
+    client.subscribe(json!({ "channels": ["kpi"], "queue_name": "q", "batch_ms": 20 })).await;
+    let left = client.subscribe(json!({ "channels": ["backlog"] })).await;
+    client.emit("presence:set", json!({ "status": "busy" })).await;
+    client.emit("unsubscribe", json!({ "subscription_id": left["subscription_id"] })).await;
+    recorded(&redis, "live", |record| {
+        let list = record["interest"]["subscriptions"].as_array().expect("a list");
+        list.len() == 1 && list[0]["channels"] == json!(["kpi"]) && list[0]["scope"]["queue"] == "q"
+            && record["interest"]["batch_ms"] == 20
+    })
+    .await;
+    let kept = Kept::of(&client, None);
+    first.kill();
+    let (client, is_recovered) = back(&second, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered);
+    let listing = second.get(&format!("/connections/{}", kept.socket_id)).await.1;
+    assert_eq!(listing["connection"]["subscriptions"], json!(["kpi:org:org-1:queue:q"]), "{listing}");
+    client.disconnect().await;
+}
+
+#[tokio::test]
+async fn what_overtook_on_a_node_that_was_killed_is_not_recovered() {
+    for is_killed in [false, true] {
+        let redis = RedisServer::start();
+        let nodes = nodes_with(&redis, 2, |_, config: &mut Config| config.outbox.soft_limit_bytes = 128 * 1_024).await;
+        let [mut first, second] = nodes.try_into().ok().expect("two nodes");
+        let options = || ConnectOptions { forms: Some(Forms::Named), receive_buffer: Some(4_096), ..ConnectOptions::default() };
+        let mut client = first.connect_with(options()).await.authenticate("org-1").await;
+        client.wire.hold().await;
+        let event = |event: &str, n: u64, priority: &str, pad: usize| {
+            json!({ "event": event, "data": { "n": n, "pad": "x".repeat(pad) }, "priority": priority,
+                "target": { "organization_id": "org-1" } })
+        };
+        // What the kernel does not take waits, and the urgent one goes first.
+        for n in 1..=60 {
+            assert_eq!(first.publish("/broadcast", event("backlog:snapshot", n, "medium", 200_000)).await.0, 200);
+        }
+        assert_eq!(first.publish("/broadcast", event("alert:triggered", 61, "urgent", 0)).await.0, 200);
+        client.wire.read(usize::MAX);
+        let alert = client.next_named("alert:triggered").await;
+        recorded(&redis, "overtaking", |_| true).await;
+        let kept = Kept::of(&client, Some(&alert));
+        if is_killed {
+            first.kill();
+        }
+        let (again, is_recovered) = back(&second, options(), &kept).await;
+        assert_eq!(is_recovered, !is_killed, "only its node knows what was read");
+        drop(client);
+        again.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn without_redis_a_node_recovers_its_own_sessions_and_no_others() {
+    let mut redis = RedisServer::start();
+    let [first, second] = nodes(&redis, 2).await.try_into().ok().expect("two nodes");
+    let (client, kept) = reader(&redis, &first, ConnectOptions::named()).await;
+    let (other, others) = reader_beside(&second).await;
+    redis.stop();
+    client.wire.crash();
+    first.count("the connection is gone", |census| census.sockets == 0).await;
+    let (client, is_recovered) = back(&first, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered, "its own");
+    other.wire.crash();
+    second.count("the connection is gone", |census| census.sockets == 0).await;
+    let (again, is_recovered) = back(&first, ConnectOptions::named(), &others).await;
+    assert!(!is_recovered, "another node's");
+    again.disconnect().await;
+    // What could not be written is written now.
+    redis.start_again();
+    eventually("the record is there", async || {
+        records(&redis).iter().any(|(state, record)| state == "live" && record["id"] == kept.socket_id)
+    })
+    .await;
+    client.disconnect().await;
+}
+
+/// An agent who has read nothing.
+async fn reader_beside(node: &TestServer) -> (Client, Kept) {
+    let client = node.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
+    let kept = Kept::of(&client, None);
+    (client, kept)
+}

@@ -20,6 +20,7 @@ mod cli;
 mod client_events;
 mod cluster;
 mod cluster_api;
+mod cluster_limits;
 mod cluster_sessions;
 mod delivery;
 mod escalation;

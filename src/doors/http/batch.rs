@@ -70,7 +70,7 @@ async fn publish_one(
     index: usize,
     item: &str,
 ) -> Result<Value, ApiError> {
-    caller.may_publish()?;
+    caller.may_publish().await?;
     let limit = doors.config.limits.max_message_size_bytes;
     if item.len() > limit {
         return Err(ApiError::too_large());

@@ -125,7 +125,7 @@ pub(in crate::doors) async fn any(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.may_publish()?;
+    caller.may_publish().await?;
     let Query(options) = options?;
     let bytes = body?;
     let body: Body = parse(&headers, &bytes)?;
@@ -144,7 +144,7 @@ pub(in crate::doors) async fn shortcut(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    caller.may_publish()?;
+    caller.may_publish().await?;
     let Query(options) = options?;
     let message = match kind.as_str() {
         "kpi" => "KPI update broadcasted",
@@ -230,21 +230,24 @@ pub(in crate::doors) async fn publish(
     let mut draft = doors.hub.draft(publication)?;
     check(doors, caller, &draft).await?;
     if let Some(scope) = draft.audience.scope() {
-        doors.rates.publishes_to(&scope.organization)?;
+        doors.rates.publishes_to(&scope.organization).await?;
     }
     let Some(Repeat { key, asked }) = repeat else {
         return publish_now(doors.clone(), caller.name().clone(), draft, options.waits(), message).await.map(Json);
     };
     let organization = draft.audience.scope().map_or("", |scope| scope.organization.as_str());
     let id = hash(&[caller.name().as_bytes(), organization.as_bytes(), key.as_bytes()]);
-    draft.call = Some(Call { id, asked, message: message.to_owned() });
+    let (organization, call) = (organization.to_owned(), Call { id, asked, message: message.to_owned() });
+    draft.call = Some(call.clone());
     doors.calls.loaded().await;
     let answer = doors.calls.answer_to(id, asked)?;
     let publishing = publish_now(doors.clone(), caller.name().clone(), draft, options.waits(), message);
     let (tell, told) = oneshot::channel();
+    let repeated = doors.clone();
     // A caller that gives up must not undo what its next attempt is to be told.
     doors.plane.spawn(async move {
-        tell.send(answer.get_or_try_init(|| publishing).await.cloned()).ok();
+        let once = || repeated.calls.once(&repeated.hub, &organization, &call, publishing);
+        tell.send(answer.get_or_try_init(once).await.cloned()).ok();
     });
     told.await.map_err(|_| WireError::Stopping)?.map(Json)
 }

@@ -36,9 +36,12 @@ impl Caller {
     ///
     /// # Errors
     /// If it may publish none, or not so many.
-    pub(in crate::doors) fn may_publish(&self) -> Result<(), ApiError> {
+    pub(in crate::doors) async fn may_publish(&self) -> Result<(), ApiError> {
         self.require(Right::Publish)?;
-        self.rates.as_ref().map_or(Ok(()), |rates| rates.publishes())
+        match &self.rates {
+            Some(rates) => rates.publishes().await,
+            None => Ok(()),
+        }
     }
 
     /// Counts a call that publishes nothing.

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, SetOnce};
 
 use super::error::ApiError;
+use super::shared_calls::SharedCalls;
+use crate::cluster::Cluster;
 use crate::hub::Hub;
+use crate::log::{self, Call};
 use crate::wire::{iso, now_ms};
 
 /// Calls that are remembered; the oldest go first.
@@ -21,7 +24,7 @@ const MOST: usize = 100_000;
 const MAX_KEY: usize = 255;
 
 /// What tells calls apart: who calls, for which organization, and the caller's own key.
-type Id = [u8; 32];
+pub(super) type Id = [u8; 32];
 
 /// The calls of one server that may be repeated.
 #[derive(Debug)]
@@ -30,16 +33,18 @@ pub(in crate::doors) struct Calls {
     book: Mutex<Book>,
     /// Whether the calls of earlier processes are known.
     loaded: SetOnce<()>,
+    /// Those of all nodes, in a cluster.
+    shared: Option<SharedCalls>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
-    calls: HashMap<Id, Call>,
+    calls: HashMap<Id, Known>,
     order: VecDeque<(Instant, Id)>,
 }
 
 #[derive(Debug)]
-struct Call {
+struct Known {
     since: Instant,
     /// Hash of what was asked for.
     body: Id,
@@ -69,10 +74,40 @@ pub(super) fn hash(parts: &[&[u8]]) -> Id {
     hash.finalize().into()
 }
 
+/// How a call was answered whose entry this is; how many sockets it reached nobody knows any more.
+pub(super) fn answer_of(entry: &log::Entry) -> Option<Value> {
+    let call = entry.draft.call.as_ref()?;
+    Some(json!({
+        "success": true,
+        "message_id": entry.draft.message_id,
+        "position": entry.position.to_string(),
+        "sent_at": iso(entry.draft.published_at_ms),
+        "message": call.message,
+    }))
+}
+
 impl Calls {
     /// Calls that are remembered for so long.
-    pub(in crate::doors) fn new(window: Duration) -> Self {
-        Self { window, book: Mutex::default(), loaded: SetOnce::new() }
+    pub(in crate::doors) fn new(window: Duration, cluster: &Arc<Cluster>) -> Self {
+        let shared = SharedCalls::of(cluster, window);
+        Self { window, book: Mutex::default(), loaded: SetOnce::new(), shared }
+    }
+
+    /// Does a call, or answers as another node has; its answer.
+    ///
+    /// # Errors
+    /// What doing it gives, or if its key stands for another call on another node.
+    pub(super) async fn once(
+        &self,
+        hub: &Arc<Hub>,
+        organization: &str,
+        call: &Call,
+        publishing: impl Future<Output = Result<Value, ApiError>>,
+    ) -> Result<Value, ApiError> {
+        match &self.shared {
+            Some(shared) => shared.once(hub, organization, call.id, call.asked, publishing).await,
+            None => publishing.await,
+        }
     }
 
     /// Takes over the calls of earlier processes, as far as the log tells; for a thread that may wait.
@@ -85,19 +120,11 @@ impl Calls {
             let Some(call) = &entry.draft.call else { continue };
             let age = Duration::from_millis((now_ms() - entry.draft.published_at_ms).try_into().unwrap_or_default());
             let Some(at) = Instant::now().checked_sub(age) else { continue };
-            // How many sockets it reached nobody knows any more.
-            let answer = json!({
-                "success": true,
-                "message_id": entry.draft.message_id,
-                "position": entry.position.to_string(),
-                "sent_at": iso(entry.draft.published_at_ms),
-                "message": call.message,
-            });
-            let answer = Arc::new(OnceCell::new_with(Some(answer)));
+            let answer = Arc::new(OnceCell::new_with(answer_of(&entry)));
             let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
             // What is for everyone is in each shard, and was answered with its place in the first.
             if let Entry::Vacant(place) = book.calls.entry(call.id) {
-                place.insert(Call { since: at, body: call.asked, answer });
+                place.insert(Known { since: at, body: call.asked, answer });
                 book.order.push_back((at, call.id));
             }
         }
@@ -132,7 +159,7 @@ impl Calls {
             return if call.body == body { Ok(call.answer.clone()) } else { Err(ApiError::reused_key()) };
         }
         let answer = Arc::new(OnceCell::new());
-        book.calls.insert(id, Call { since: now, body, answer: answer.clone() });
+        book.calls.insert(id, Known { since: now, body, answer: answer.clone() });
         book.order.push_back((now, id));
         Ok(answer)
     }
@@ -144,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_key_stands_for_one_body_within_its_window() {
-        let calls = Calls::new(Duration::from_secs(60));
+        let calls = Calls::new(Duration::from_secs(60), &Cluster::alone());
         let [key, other, body] = [hash(&[b"key"]), hash(&[b"other"]), hash(&[b"body"])];
         let first = calls.answer_to(key, body).expect("a place");
         assert!(Arc::ptr_eq(&first, &calls.answer_to(key, body).expect("the same place")));
         assert!(calls.answer_to(key, other).is_err());
         assert!(!Arc::ptr_eq(&first, &calls.answer_to(other, body).expect("another place")));
-        let short = Calls::new(Duration::ZERO);
+        let short = Calls::new(Duration::ZERO, &Cluster::alone());
         let first = short.answer_to(key, body).expect("a place");
         assert!(!Arc::ptr_eq(&first, &short.answer_to(key, other).expect("a new place")));
     }

@@ -21,6 +21,7 @@ mod reader;
 pub(super) mod refusals;
 pub(super) mod revocations;
 pub(super) mod rooms;
+mod shared_calls;
 pub(super) mod stats;
 mod targets;
 pub(super) mod tokens;

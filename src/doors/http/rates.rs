@@ -1,14 +1,16 @@
 //! How much a key may do, and how much may be published to an organization.
 //!
 //! Publishing and everything else are counted apart, so that whoever lists connections all day starves no publisher.
+//! In a cluster publications are counted by all nodes together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::ApiError;
 use crate::auth::KEYLESS;
 use crate::config::Api;
-use crate::limits::{Book, Bucket, Rate};
+use crate::limits::{Book, Bucket, Rate, SharedBucket};
+use crate::redis::Redis;
 use crate::rooms::Id;
 
 /// Organizations whose publications are counted one by one.
@@ -18,13 +20,24 @@ const MOST_ORGANIZATIONS: usize = 10_000;
 #[derive(Debug)]
 pub(in crate::doors) struct Rates {
     keys: HashMap<String, Arc<KeyRates>>,
-    organizations: Option<(u32, Book<Id>)>,
+    organizations: Option<(u32, Organizations)>,
+}
+
+/// What is published to each organization.
+#[derive(Debug)]
+enum Organizations {
+    /// To this server.
+    Own(Book<Id>),
+    /// To the nodes of a cluster.
+    Shared(Arc<Redis>, Mutex<HashMap<Id, Arc<SharedBucket>>>),
 }
 
 /// What one key may do.
 #[derive(Debug)]
 pub(in crate::doors) struct KeyRates {
     publishes: Meter,
+    /// In place of it, what all nodes count together.
+    shared: Option<(u32, SharedBucket)>,
     reads: Meter,
 }
 
@@ -33,24 +46,30 @@ pub(in crate::doors) struct KeyRates {
 struct Meter(Option<(u32, Rate, Bucket)>);
 
 impl Rates {
-    /// The rates of the config.
-    pub(in crate::doors) fn new(config: &Api) -> Self {
-        let rates = |publishes: Option<u32>, reads: Option<u32>| {
+    /// The rates of the config; of all nodes together if they share a Redis.
+    pub(in crate::doors) fn new(config: &Api, redis: Option<&Arc<Redis>>) -> Self {
+        let rates = |name: &str, publishes: Option<u32>, reads: Option<u32>| {
+            let publishes = publishes.unwrap_or(config.publishes_per_second_per_key);
+            let bucket = |redis| SharedBucket::new(redis, name, &format!("key:{name}"), publishes);
             Arc::new(KeyRates {
-                publishes: Meter::new(publishes.unwrap_or(config.publishes_per_second_per_key)),
+                publishes: Meter::new(publishes),
+                shared: redis.filter(|_| publishes > 0).map(|redis| (publishes, bucket(redis))),
                 reads: Meter::new(reads.unwrap_or(config.reads_per_second_per_key)),
             })
         };
         let mut keys: HashMap<_, _> = config
             .keys
             .iter()
-            .map(|key| (key.name.clone(), rates(key.publishes_per_second, key.reads_per_second)))
+            .map(|key| (key.name.clone(), rates(&key.name, key.publishes_per_second, key.reads_per_second)))
             .collect();
         if keys.is_empty() {
-            keys.insert(KEYLESS.to_owned(), rates(None, None));
+            keys.insert(KEYLESS.to_owned(), rates(KEYLESS, None, None));
         }
         let rate = config.publishes_per_second_per_org;
-        let organizations = (rate > 0).then(|| (rate, Book::new(Rate::new(rate, rate), MOST_ORGANIZATIONS)));
+        let organizations = (rate > 0).then(|| match redis {
+            Some(redis) => (rate, Organizations::Shared(redis.clone(), Mutex::default())),
+            None => (rate, Organizations::Own(Book::new(Rate::new(rate, rate), MOST_ORGANIZATIONS))),
+        });
         Self { keys, organizations }
     }
 
@@ -63,12 +82,32 @@ impl Rates {
     ///
     /// # Errors
     /// If it is one too many.
-    pub(super) fn publishes_to(&self, organization: &Id) -> Result<(), ApiError> {
-        match &self.organizations {
-            Some((rate, book)) if !book.take(organization.clone()) => {
-                Err(ApiError::too_many(format!("more than {rate} events a second for this organization"), 1))
+    pub(super) async fn publishes_to(&self, organization: &Id) -> Result<(), ApiError> {
+        let Some((rate, organizations)) = &self.organizations else { return Ok(()) };
+        if organizations.take(organization, *rate).await {
+            return Ok(());
+        }
+        Err(ApiError::too_many(format!("more than {rate} events a second for this organization"), 1))
+    }
+}
+
+impl Organizations {
+    async fn take(&self, organization: &Id, rate: u32) -> bool {
+        match self {
+            Self::Own(book) => book.take(organization.clone()),
+            Self::Shared(redis, buckets) => {
+                let bucket = {
+                    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+                    // What is in them is in Redis, but for a lease.
+                    if buckets.len() >= MOST_ORGANIZATIONS && !buckets.contains_key(organization) {
+                        buckets.clear();
+                    }
+                    let name = || format!("organization:{organization}");
+                    let new = || Arc::new(SharedBucket::new(redis, organization.as_str(), &name(), rate));
+                    buckets.entry(organization.clone()).or_insert_with(new).clone()
+                };
+                bucket.take().await
             }
-            _ => Ok(()),
         }
     }
 }
@@ -78,10 +117,12 @@ impl KeyRates {
     ///
     /// # Errors
     /// If it is one too many.
-    pub(super) fn publishes(&self) -> Result<(), ApiError> {
-        self.publishes
-            .take()
-            .map_err(|rate| ApiError::too_many(format!("more than {rate} events a second with this key"), 1))
+    pub(super) async fn publishes(&self) -> Result<(), ApiError> {
+        let taken = match &self.shared {
+            Some((rate, bucket)) => bucket.take().await.then_some(()).ok_or(*rate),
+            None => self.publishes.take(),
+        };
+        taken.map_err(|rate| ApiError::too_many(format!("more than {rate} events a second with this key"), 1))
     }
 
     /// Counts a call that publishes nothing.

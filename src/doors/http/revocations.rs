@@ -68,6 +68,10 @@ pub(in crate::doors) async fn revoke(
             "the revocation holds for this process only, since it could not be written; try again",
         ),
     })?;
+    doors.sessions.share_revocation(&revocation).await.map_err(|error| {
+        tracing::error!(%error, "the other nodes are not told of a revocation");
+        ApiError::unavailable("the revocation may hold for this node only, since Redis does not answer; try again")
+    })?;
     let Revocation { organization_id, revoked, at_ms } = &*revocation;
     let subject = match revoked {
         Revoked::Organization => None,

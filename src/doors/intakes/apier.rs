@@ -40,7 +40,7 @@ pub(super) async fn event(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = &doors.config.doors.apier.organization;
-    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["apier", "events"], body)?;
+    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["apier", "events"], body).await?;
     let Change { action, mut event, previous_status } = fields(&body)?;
     if !matches!(event.get("id"), Some(Value::String(_) | Value::Number(_))) {
         return Err(ApiError::bad_request("event.id is required, as text or a number"));
@@ -66,7 +66,7 @@ pub(super) async fn metrics(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = &doors.config.doors.apier.organization;
-    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["apier", "metrics"], body)?;
+    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["apier", "metrics"], body).await?;
     let both = metrics::both_shapes(fields(&body)?);
     call.publish(Message::new("metrics_update", payload(&both)), "Metrics sent").await.map(Json)
 }

@@ -39,7 +39,7 @@ pub(super) async fn broadcast(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let channel = to?.0.channel.unwrap_or_else(|| "global".into());
-    let (call, data) = read(&doors, &caller, &headers, &["broadcast", &event_type, &channel], body)?;
+    let (call, data) = read(&doors, &caller, &headers, &["broadcast", &event_type, &channel], body).await?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.-".contains(&byte);
     if event_type.len() > MAX_TYPE
         || !event_type.bytes().all(is_plain)
@@ -82,7 +82,7 @@ pub(super) async fn notify(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let (call, data) = read(&doors, &caller, &headers, &["notify", &client_id], body)?;
+    let (call, data) = read(&doors, &caller, &headers, &["notify", &client_id], body).await?;
     let sockets = doors.clients.socket_of(&client_id).into_iter().collect();
     let message = Message { sockets: Some(sockets), ..Message::new("notification", data) };
     answer(call, message, "sent").await
@@ -118,7 +118,7 @@ pub(super) async fn issue(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let (call, body) = read(&doors, &caller, &headers, &["issue", &issue_id], body)?;
+    let (call, body) = read(&doors, &caller, &headers, &["issue", &issue_id], body).await?;
     let IssueBody { update_type, data } = fields(&body)?;
     let update = json!({ "issue_id": issue_id, "update_type": update_type });
     let written = payload(&With { fields: &update, data: &data });
@@ -150,7 +150,7 @@ pub(super) async fn alert(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let (call, data) = read(&doors, &caller, &headers, &["alert", &alert_id], body)?;
+    let (call, data) = read(&doors, &caller, &headers, &["alert", &alert_id], body).await?;
     let queue = match fields::<AlertBody>(&data)?.project_id {
         Value::Null => None,
         Value::String(id) => Some(id),
@@ -181,20 +181,20 @@ pub(super) async fn assignment(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let (call, body) = read(&doors, &caller, &headers, &["assignment", &user_id], body)?;
+    let (call, body) = read(&doors, &caller, &headers, &["assignment", &user_id], body).await?;
     fields::<Assignment>(&body)?;
     let message = Message { users: Some(vec![user_id]), ..Message::new("assignment_notification", body) };
     answer(call, message, "sent").await
 }
 
-fn read<'a>(
+async fn read<'a>(
     doors: &'a Arc<Doors>,
     caller: &'a Caller,
     headers: &HeaderMap,
     path: &[&str],
     body: Body,
 ) -> Result<(Call<'a>, Box<RawValue>), ApiError> {
-    Call::read(doors, caller, &doors.config.doors.dexter.organization, headers, path, body)
+    Call::read(doors, caller, &doors.config.doors.dexter.organization, headers, path, body).await
 }
 
 /// Publishes, and answers as Dexter's callers expect.

@@ -21,7 +21,7 @@ pub(super) async fn member(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = &doors.config.doors.gym.organization;
-    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["gym", "members"], body)?;
+    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["gym", "members"], body).await?;
     call.publish(Message::new("member_update", body), "Member update sent").await.map(Json)
 }
 
@@ -33,7 +33,7 @@ pub(super) async fn notification(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = &doors.config.doors.gym.organization;
-    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["gym", "notifications"], body)?;
+    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["gym", "notifications"], body).await?;
     let message = Message { channels: vec!["checkins".into()], ..Message::new("notification", body) };
     call.publish(message, "Notification sent").await.map(Json)
 }

@@ -80,7 +80,7 @@ impl Message {
 
 impl<'a> Call<'a> {
     /// A call that may publish, and its body, which is a JSON object; `path` tells calls with one body apart.
-    pub(super) fn read(
+    pub(super) async fn read(
         doors: &'a Arc<Doors>,
         caller: &'a Caller,
         organization: &'a str,
@@ -88,7 +88,7 @@ impl<'a> Call<'a> {
         path: &[&str],
         body: Result<Bytes, BytesRejection>,
     ) -> Result<(Self, Box<RawValue>), ApiError> {
-        caller.may_publish()?;
+        caller.may_publish().await?;
         let bytes = body?;
         let payload = parse(headers, &bytes)?;
         let repeat = repeat_of(headers, path, &bytes)?;
