@@ -158,6 +158,7 @@ impl Server {
             tasks: tasks.clone(),
         };
         let sessions = Sessions::start(services, &stopping);
+        sessions.follow_revocations(&stopping).await?;
         cluster.count_with({
             let sessions = Arc::downgrade(&sessions);
             move || sessions.upgrade().map_or(0, |sessions| sessions.count())

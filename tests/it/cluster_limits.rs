@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use tiercast::config::{AuthMode, Config, Right};
 
 use crate::kit::{
-    Client, ConnectOptions, Proxy, RedisServer, Reply, SECRET, TestServer, eventually, key, nodes, nodes_with, on_redis, token,
+    Client, ConnectOptions, Proxy, RedisServer, Reply, SECRET, TestServer, eventually, key, nodes, nodes_with,
+    on_redis, token,
 };
 
 fn with_tokens(config: &mut Config) {
@@ -143,7 +144,7 @@ async fn a_call_whose_node_died_is_done_by_another_and_never_twice() {
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let place = keys[0].rsplit_once(':').expect("a name").0;
-    let id = hash(&[KEYLESS.as_bytes(), b"org-1", b"unpublished"]);
+    let id = hash(&[b"keyless", b"org-1", b"unpublished"]);
     let asked = hash(&[b"", body(2).to_string().as_bytes()]);
     redis.run::<()>(&format!("hset {place}:{id} owner dead began 1 asked {asked}"));
     assert_eq!(post(&other, "unpublished", 2).await.status, 200);

@@ -185,14 +185,17 @@ async fn of_two_nodes_that_open_a_session_at_once_one_has_it() {
 async fn what_a_session_becomes_is_known_everywhere() {
     let redis = RedisServer::start();
     let [mut first, second] = nodes(&redis, 2).await.try_into().ok().expect("two nodes");
-    let mut client = first.connect_with(ConnectOptions::named()).await.authenticate("org-1").await.without_implicit().await;
+    let mut client =
+        first.connect_with(ConnectOptions::named()).await.authenticate("org-1").await.without_implicit().await;
     client.subscribe(json!({ "channels": ["kpi"], "queue_name": "q", "batch_ms": 20 })).await;
     let left = client.subscribe(json!({ "channels": ["backlog"] })).await;
-    client.emit("presence:set", json!({ "status": "busy" })).await;
+    client.emit("presence", json!({ "status": "busy" })).await;
     client.emit("unsubscribe", json!({ "subscription_id": left["subscription_id"] })).await;
     recorded(&redis, "live", |record| {
         let list = record["interest"]["subscriptions"].as_array().expect("a list");
-        list.len() == 1 && list[0]["channels"] == json!(["kpi"]) && list[0]["scope"]["queue"] == "q"
+        list.len() == 1
+            && list[0]["channels"] == json!(["kpi"])
+            && list[0]["scope"]["queue"] == "q"
             && record["interest"]["batch_ms"] == 20
     })
     .await;
@@ -211,7 +214,8 @@ async fn what_overtook_on_a_node_that_was_killed_is_not_recovered() {
         let redis = RedisServer::start();
         let nodes = nodes_with(&redis, 2, |_, config: &mut Config| config.outbox.soft_limit_bytes = 128 * 1_024).await;
         let [mut first, second] = nodes.try_into().ok().expect("two nodes");
-        let options = || ConnectOptions { forms: Some(Forms::Named), receive_buffer: Some(4_096), ..ConnectOptions::default() };
+        let options =
+            || ConnectOptions { forms: Some(Forms::Named), receive_buffer: Some(4_096), ..ConnectOptions::default() };
         let mut client = first.connect_with(options()).await.authenticate("org-1").await;
         client.wire.hold().await;
         let event = |event: &str, n: u64, priority: &str, pad: usize| {

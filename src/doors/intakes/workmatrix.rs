@@ -30,7 +30,8 @@ pub(super) async fn publish(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let organization = &doors.config.doors.workmatrix.organization;
-    let (call, body) = Call::read(&doors, &caller, organization, &headers, &["workmatrix", &user_id, &kind], body).await?;
+    let (call, body) =
+        Call::read(&doors, &caller, organization, &headers, &["workmatrix", &user_id, &kind], body).await?;
     let event = match kind.as_str() {
         "activity" => "activity_update",
         "screenshot" => "screenshot_update",
