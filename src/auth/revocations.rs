@@ -297,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn what_another_node_has_revoked_is_learned_once() {
+        let revocations = Revocations::open(None, DAY_MS).expect("a book");
+        let made = revocation("o", Revoked::UserId(id("u")), now_ms());
+        assert!(revocations.learn(&made) && !revocations.learn(&made));
+        assert!(!revocations.learn(&Revocation { at_ms: made.at_ms - 1, ..made.clone() }), "an earlier one says less");
+        assert!(revocations.learn(&Revocation { at_ms: made.at_ms + 1, ..made.clone() }));
+        let over = now_ms() - i64::try_from(DAY_MS).expect("a number");
+        assert!(!revocations.learn(&revocation("o", Revoked::Organization, over)));
+        assert_eq!(revocations.all(), [Revocation { at_ms: made.at_ms + 1, ..made }]);
+    }
+
+    #[test]
     fn one_organization_cannot_use_up_the_others_and_can_always_be_revoked_as_a_whole() {
         let revocations = Revocations::open(None, DAY_MS).expect("a book");
         for number in 0..MAX_OF_ORGANIZATION {

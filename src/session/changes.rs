@@ -77,3 +77,23 @@ impl Changes {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_again_and_again_is_written_once_and_pending_until_then() {
+        let (changes, id, key) = (Changes::default(), PublicId::fresh(), [7; 32]);
+        for _ in 0..3 {
+            changes.of_socket(&id);
+            changes.of_key(key);
+        }
+        assert!(changes.is_pending(&key));
+        let portion = changes.take();
+        assert_eq!((portion.sockets.len(), portion.keys.len()), (1, 1));
+        assert!(changes.is_pending(&key), "it is under way");
+        changes.done();
+        assert!(!changes.is_pending(&key) && changes.take().sockets.is_empty());
+    }
+}

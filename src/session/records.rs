@@ -366,6 +366,34 @@ mod tests {
     }
 
     #[test]
+    fn every_change_of_a_record_is_noted() {
+        let changes = Arc::new(Changes::default());
+        let records = Records::new(Duration::from_secs(60), 1, Some(changes.clone()));
+        let (pid, other, id) = (Pid::fresh(), Pid::fresh(), PublicId::fresh());
+        let noted = || {
+            let mut keys: Vec<Key> = changes.take().keys.into_iter().collect();
+            keys.sort_unstable();
+            keys
+        };
+        let both = || {
+            let mut both = vec![key(&pid), key(&other)];
+            both.sort_unstable();
+            both
+        };
+        records.begin(&pid, &id);
+        records.end(&pid, &id, Some(record(&id)));
+        assert_eq!(noted(), [key(&pid)]);
+        records.put_back(&other, Box::new(record(&id)));
+        assert_eq!(noted(), both(), "the one that had to go is noted too");
+        records.forget(|_| true);
+        assert_eq!(noted(), [key(&other)]);
+        records.bring(key(&pid), Box::new(record(&id)));
+        assert!(records.look(&key(&pid), |record| record.is_some()) == Some(true));
+        records.drop_gone(&key(&pid));
+        assert_eq!(noted(), [key(&pid)]);
+    }
+
+    #[test]
     fn the_end_of_an_earlier_holder_takes_nothing_from_a_later_one() {
         let records = Records::new(Duration::from_secs(60), 10, None);
         let (pid, early, late) = (Pid::fresh(), PublicId::fresh(), PublicId::fresh());

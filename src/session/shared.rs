@@ -58,7 +58,7 @@ pub(super) enum Deed {
 
 /// What came of a deed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Done {
+pub(super) enum Outcome {
     /// Another node has the session by now.
     Lost,
     Done,
@@ -117,21 +117,21 @@ impl Shared {
     }
 
     /// Does something to many records; what came of each, in the same order.
-    pub(super) async fn keep(&self, deeds: &[(Key, Deed)]) -> Vec<Done> {
+    pub(super) async fn keep(&self, deeds: &[(Key, Deed)]) -> Vec<Outcome> {
         let mut by_shard: Vec<Vec<usize>> = vec![Vec::new(); self.redis.keys.shards()];
         for (index, (key, _)) in deeds.iter().enumerate() {
             by_shard[self.redis.keys.shard_of(key)].push(index);
         }
         let portions = by_shard.iter().enumerate().filter(|(_, indices)| !indices.is_empty());
         let outcomes = join_all(portions.map(|(shard, indices)| self.keep_in(shard, indices, deeds))).await;
-        let mut all = vec![Done::Unknown; deeds.len()];
+        let mut all = vec![Outcome::Unknown; deeds.len()];
         for (index, done) in outcomes.into_iter().flatten() {
             all[index] = done;
         }
         all
     }
 
-    async fn keep_in(&self, shard: usize, indices: &[usize], deeds: &[(Key, Deed)]) -> Vec<(usize, Done)> {
+    async fn keep_in(&self, shard: usize, indices: &[usize], deeds: &[(Key, Deed)]) -> Vec<(usize, Outcome)> {
         let mut outcomes = Vec::with_capacity(indices.len());
         for portion in indices.chunks(AT_ONCE) {
             let mut keep = KEEP.prepare_invoke();
@@ -151,7 +151,7 @@ impl Shared {
                 };
             }
             match self.redis.server_of(shard).script::<Vec<u8>>(&keep).await {
-                Ok(answers) => outcomes.extend(portion.iter().copied().zip(answers.into_iter().map(Done::of))),
+                Ok(answers) => outcomes.extend(portion.iter().copied().zip(answers.into_iter().map(Outcome::of))),
                 Err(error) => {
                     tracing::debug!(%error, shard, "sessions are not written to Redis");
                     break;
@@ -186,7 +186,7 @@ impl State {
     }
 }
 
-impl Done {
+impl Outcome {
     fn of(answer: u8) -> Self {
         match answer {
             0 => Self::Lost,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::codec::SavedRecord;
 use super::records::{Key, Record};
 use super::sessions::Sessions;
-use super::shared::{Deed, Done, Shared, State};
+use super::shared::{Deed, Outcome, Shared, State};
 
 /// Delay before what could not be written is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -66,12 +66,12 @@ impl Sessions {
         let mut is_written = true;
         for ((key, _), done) in deeds.iter().zip(&outcomes) {
             match done {
-                Done::Lost => self.lose(key),
-                Done::Unknown => {
+                Outcome::Lost => self.lose(key),
+                Outcome::Unknown => {
                     is_written = false;
                     self.write_again(shared, key);
                 }
-                Done::Done | Done::Absent => {}
+                Outcome::Done | Outcome::Absent => {}
             }
         }
         shared.changes.done();
@@ -85,9 +85,9 @@ impl Sessions {
         let outcomes = shared.keep(&deeds).await;
         for ((key, _), done) in deeds.iter().zip(&outcomes) {
             match done {
-                Done::Lost => self.lose(key),
-                Done::Absent => self.write_again(shared, key),
-                Done::Done | Done::Unknown => {}
+                Outcome::Lost => self.lose(key),
+                Outcome::Absent => self.write_again(shared, key),
+                Outcome::Done | Outcome::Unknown => {}
             }
         }
     }

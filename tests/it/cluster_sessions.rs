@@ -195,7 +195,7 @@ async fn what_a_session_becomes_is_known_everywhere() {
         let list = record["interest"]["subscriptions"].as_array().expect("a list");
         list.len() == 1
             && list[0]["channels"] == json!(["kpi"])
-            && list[0]["scope"]["queue"] == "q"
+            && list[0]["scope"]["queue_name"] == "q"
             && record["interest"]["batch_ms"] == 20
     })
     .await;
@@ -271,4 +271,38 @@ async fn reader_beside(node: &TestServer) -> (Client, Kept) {
     let client = node.connect_with(ConnectOptions::named()).await.authenticate("org-1").await;
     let kept = Kept::of(&client, None);
     (client, kept)
+}
+
+#[tokio::test]
+async fn a_record_lives_as_long_as_its_session() {
+    let redis = RedisServer::start();
+    let [node] = nodes_with(&redis, 1, |_, config| config.recovery.max_disconnection_ms = 1_000)
+        .await
+        .try_into()
+        .ok()
+        .expect("a node");
+    let (client, _) = reader(&redis, &node, ConnectOptions::named()).await;
+    let left = || redis.run::<i64>(&format!("pttl {}", redis.run::<Vec<String>>("keys *:session:*")[0]));
+    let mut before = left();
+    for _ in 0..2 {
+        eventually("it is renewed", async || left() > std::mem::replace(&mut before, left())).await;
+    }
+    client.disconnect().await;
+}
+
+#[tokio::test]
+async fn a_node_that_has_lost_a_session_ends_it() {
+    let redis = RedisServer::start();
+    let [node] = nodes(&redis, 1).await.try_into().ok().expect("a node");
+    let (mut client, kept) = reader(&redis, &node, ConnectOptions::named()).await;
+    let key = redis.run::<Vec<String>>("keys *:session:*").remove(0);
+    redis.run::<()>(&format!("hset {key} owner another"));
+    client.send("subscribe", json!({ "channels": ["backlog"] }));
+    assert!(client.closed().await.terminal, "its client is elsewhere");
+    assert_eq!(redis.run::<String>(&format!("hget {key} owner")), "another");
+    drop(client);
+    // The other node does not answer, since there is none.
+    let (client, is_recovered) = back(&node, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered);
+    client.disconnect().await;
 }

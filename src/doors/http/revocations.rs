@@ -68,10 +68,6 @@ pub(in crate::doors) async fn revoke(
             "the revocation holds for this process only, since it could not be written; try again",
         ),
     })?;
-    doors.sessions.share_revocation(&revocation).await.map_err(|error| {
-        tracing::error!(%error, "the other nodes are not told of a revocation");
-        ApiError::unavailable("the revocation may hold for this node only, since Redis does not answer; try again")
-    })?;
     let Revocation { organization_id, revoked, at_ms } = &*revocation;
     let subject = match revoked {
         Revoked::Organization => None,
@@ -81,6 +77,10 @@ pub(in crate::doors) async fn revoke(
     // Whoever does not answer hears of it with the revocations that all share, and nobody is let in by it meanwhile.
     let asked = doors.cluster.ask::<usize>(KIND, &*revocation).await;
     let disconnected = disconnected + asked.answers.iter().map(|answer| answer.answer).sum::<usize>();
+    doors.sessions.share_revocation(&revocation).await.map_err(|error| {
+        tracing::error!(%error, "the other nodes are not told of a revocation");
+        ApiError::unavailable("the revocation may hold for this node only, since Redis does not answer; try again")
+    })?;
     let organization = Some(organization_id.as_str());
     Deed { who: caller.name(), action: "revoke", organization, subject, ..Deed::default() }.done();
     let mut answer = json!({
