@@ -105,9 +105,9 @@ async fn recovers(fate: Fate) {
             Fate::Noticed => {
                 let client = old.take().expect("a client");
                 if transport == Transport::Polling {
-                    client.wire.close()
+                    client.wire.close();
                 } else {
-                    client.wire.crash()
+                    client.wire.crash();
                 }
                 first.count("the connection is gone", |census| census.sockets == 0).await;
             }
