@@ -1,12 +1,16 @@
 //! Sessions whose records in Redis are to be written anew.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::records::Key;
 use crate::wire::PublicId;
+
+/// Sessions that are written before others get their turn.
+const AT_ONCE: usize = 4_096;
 
 /// What is yet to be written; however often a session changes meanwhile, it is written once.
 #[derive(Debug, Default)]
@@ -29,6 +33,22 @@ pub(super) struct Portion {
     pub(super) sockets: HashSet<PublicId>,
     /// Those without a socket, and those that are over.
     pub(super) keys: HashSet<Key>,
+}
+
+impl Portion {
+    fn is_empty(&self) -> bool {
+        self.sockets.is_empty() && self.keys.is_empty()
+    }
+}
+
+/// Takes out as many as may be written at once.
+fn some_of<T: Clone + Eq + Hash>(all: &mut HashSet<T>) -> HashSet<T> {
+    if all.len() <= AT_ONCE {
+        return std::mem::take(all);
+    }
+    let some: HashSet<T> = all.iter().take(AT_ONCE).cloned().collect();
+    all.retain(|one| !some.contains(one));
+    some
 }
 
 impl Changes {
@@ -54,12 +74,20 @@ impl Changes {
         self.noted.notified().await;
     }
 
-    /// Takes everything, which counts as being written until [`done`](Self::done).
+    /// Takes what may be written at once, which counts as being written until [`done`](Self::done).
     pub(super) fn take(&self) -> Portion {
         let mut book = self.lock();
-        let portion = std::mem::take(&mut book.waiting);
+        let portion = Portion { sockets: some_of(&mut book.waiting.sockets), keys: some_of(&mut book.waiting.keys) };
         book.under_way.extend(&portion.keys);
+        if !book.waiting.is_empty() {
+            self.noted.notify_one();
+        }
         portion
+    }
+
+    /// Whether everything is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
     }
 
     /// Nothing is being written any more.
@@ -94,6 +122,15 @@ mod tests {
         assert_eq!((portion.sockets.len(), portion.keys.len()), (1, 1));
         assert!(changes.is_pending(&key), "it is under way");
         changes.done();
-        assert!(!changes.is_pending(&key) && changes.take().sockets.is_empty());
+        assert!(!changes.is_pending(&key) && changes.is_empty());
+    }
+
+    #[test]
+    fn many_are_written_in_portions() {
+        let changes = Changes::default();
+        (0..=AT_ONCE).for_each(|_| changes.of_socket(&PublicId::fresh()));
+        assert_eq!(changes.take().sockets.len(), AT_ONCE);
+        assert_eq!(changes.take().sockets.len(), 1);
+        assert!(changes.is_empty());
     }
 }

@@ -58,7 +58,7 @@ impl Sessions {
             return;
         }
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
-        let Ok(claimed) = shared.claim(&key).await else { return };
+        let Ok(claimed) = shared.claim(&key, "").await else { return };
         if let Some(claimed) = claimed {
             let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
             if *claimed.owner != *shared.me {
@@ -71,23 +71,24 @@ impl Sessions {
         self.catch_up_with(&key, last.as_ref(), deadline).await;
     }
 
-    async fn take_from(&self, shared: &Shared, key: &Key, claimed: Claimed, wish: &Wish, deadline: Instant) {
+    async fn take_from(&self, shared: &Shared, key: &Key, found: Claimed, wish: &Wish, deadline: Instant) {
+        // What this node had of it is of the past.
         self.lose(key);
-        let Claimed { owner, state, record } = claimed;
-        let record = match state {
-            State::Gone => self.decode(&record),
-            State::Live | State::Overtaking => match self.ask(&owner, wish, deadline).await {
-                Some(Given::Record(record)) => record.read(&self.services.hub.catalogue),
-                Some(Given::Kept) => {
-                    if let Err(error) = shared.give_back(key, &owner).await {
-                        tracing::warn!(%error, "a session could not be given back to its node");
-                    }
-                    return;
-                }
-                Some(Given::None) => None,
-                // Its node is dead, or as good as: if events overtook others there, nobody knows what was read.
-                None if state == State::Live => self.decode(&record),
-                None => None,
+        let given = if found.is_mine { None } else { self.ask(&found.owner, wish, deadline).await };
+        let record = match given {
+            Some(Given::Kept | Given::None) => return,
+            Some(Given::Record(record)) => {
+                // Its node forgets it, and this one writes it.
+                shared.claim(key, &found.owner).await.ok();
+                record.read(&self.services.hub.catalogue)
+            }
+            // Nobody is on it, or its node is dead, or as good as: if events overtook others there, nobody knows what
+            // was read.
+            None if found.is_mine => self.decode(&found.record),
+            None => match shared.claim(key, &found.owner).await {
+                Ok(Some(found)) if found.is_mine && found.state != State::Overtaking => self.decode(&found.record),
+                Ok(Some(found)) if found.is_mine => None,
+                _ => return,
             },
         };
         match record {

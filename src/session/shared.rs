@@ -17,7 +17,6 @@ use crate::wire::to_hex;
 
 static KEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("keep.lua")));
 static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
-static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
 
 /// Records written in one step, during which Redis does nothing else.
 const AT_ONCE: usize = 64;
@@ -68,9 +67,11 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// A session that this node has made its own.
+/// What came of claiming a session.
 #[derive(Debug)]
 pub(super) struct Claimed {
+    /// Whether it is this node's by now.
+    pub(super) is_mine: bool,
     /// Who had it before.
     pub(super) owner: String,
     pub(super) state: State,
@@ -93,27 +94,17 @@ impl Shared {
         self.redis.server_of(self.redis.keys.shard_of(key)).is_there()
     }
 
-    /// Takes the session under a key from whoever has it; none if there is none.
+    /// Makes the session under a key this node's own, if nobody is on it or it is the node `given_up` that has it; none
+    /// if there is none.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub(super) async fn claim(&self, key: &Key) -> Result<Option<Claimed>, RedisError> {
+    pub(super) async fn claim(&self, key: &Key, given_up: &str) -> Result<Option<Claimed>, RedisError> {
         let (shard, name) = self.place_of(key);
         let mut claim = CLAIM.prepare_invoke();
-        claim.key(name).arg(&*self.me);
-        let found: Option<(String, String, Vec<u8>)> = self.redis.server_of(shard).script(&claim).await?;
-        Ok(found.map(|(owner, state, record)| Claimed { owner, state: State::of(&state), record }))
-    }
-
-    /// Gives a session back to the node that had it.
-    ///
-    /// # Errors
-    /// If Redis does not answer.
-    pub(super) async fn give_back(&self, key: &Key, owner: &str) -> Result<(), RedisError> {
-        let (shard, name) = self.place_of(key);
-        let mut give_back = GIVE_BACK.prepare_invoke();
-        give_back.key(name).arg(&*self.me).arg(owner);
-        self.redis.server_of(shard).script(&give_back).await
+        claim.key(name).arg(&*self.me).arg(given_up);
+        let found: Option<(bool, String, String, Vec<u8>)> = self.redis.server_of(shard).script(&claim).await?;
+        Ok(found.map(|(is_mine, owner, state, record)| Claimed { is_mine, owner, state: State::of(&state), record }))
     }
 
     /// Does something to many records; what came of each, in the same order.

@@ -95,8 +95,16 @@ impl Sessions {
     /// Writes down everything that is left, when the server stops.
     pub async fn share_all(&self) {
         let Some(shared) = &self.shared else { return };
+        let writing = async {
+            while !shared.changes.is_empty() {
+                if !self.write_down(shared).await {
+                    return false;
+                }
+            }
+            true
+        };
         let patience = Duration::from_millis(self.config().cluster.redis_timeout_ms);
-        if !matches!(tokio::time::timeout(patience, self.write_down(shared)).await, Ok(true)) {
+        if !matches!(tokio::time::timeout(patience, writing).await, Ok(true)) {
             tracing::warn!("some sessions are not in Redis, so their clients begin anew");
         }
     }
