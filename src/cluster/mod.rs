@@ -12,9 +12,11 @@ mod me;
 mod member;
 mod node;
 mod questions;
+mod secret;
 mod standing;
 
 pub use self::cluster::Cluster;
 pub use self::figures::{Figures, RedisFigure};
 pub use self::node::{Node, NodeId};
 pub use self::questions::{Answer, Answers};
+pub use self::secret::SharedSecret;

@@ -24,7 +24,10 @@ pub(super) struct Query<'a> {
     /// Version of the protocol, if it is one we speak.
     pub(super) protocol: Option<EngineIo>,
     pub(super) transport: Option<&'a str>,
+    /// Engine.IO's session id.
     pub(super) sid: Option<&'a str>,
+    /// The node that holds the session, in front of the id: `<node>.<sid>`.
+    pub(super) node: Option<&'a str>,
     pub(super) forms: Option<Forms>,
     /// As it is written, percent-encoded.
     pub(super) token: Option<&'a str>,
@@ -36,6 +39,8 @@ impl<'a> Query<'a> {
         let value = |name: &str| {
             query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
         };
+        let told = value("sid");
+        let split = told.and_then(|told| told.split_once('.'));
         Self {
             protocol: match value("EIO") {
                 Some("4") => Some(EngineIo::V4),
@@ -43,7 +48,8 @@ impl<'a> Query<'a> {
                 _ => None,
             },
             transport: value("transport"),
-            sid: value("sid"),
+            sid: split.map(|(_, sid)| sid).or(told),
+            node: split.map(|(node, _)| node),
             forms: value("forms").and_then(Forms::parse),
             token: value("token"),
         }
@@ -161,6 +167,9 @@ mod tests {
         let query = Query::parse(Some("EIO=4&transport=websocket&sid=abc&forms=named&t=x"));
         assert_eq!(query.protocol, Some(EngineIo::V4));
         assert_eq!((query.transport, query.sid, query.forms), (Some("websocket"), Some("abc"), Some(Forms::Named)));
+        assert_eq!(query.node, None);
+        let query = Query::parse(Some("EIO=4&sid=node.abc.d"));
+        assert_eq!((query.node, query.sid), (Some("node"), Some("abc.d")));
         let query = Query::parse(Some("xEIO=4&EIO=5&xsid=1"));
         assert!(query.protocol.is_none() && query.sid.is_none());
         assert!(Query::parse(None).protocol.is_none());

@@ -9,6 +9,7 @@ mod handshake;
 mod headers;
 mod http;
 mod intakes;
+mod elsewhere;
 mod origin;
 mod plain;
 mod polling;
@@ -19,7 +20,8 @@ mod upgrade;
 
 pub use demo::run as run_demo;
 pub use http::answer_others;
+pub use elsewhere::Neighbours;
 pub use plain::{PlainDoor, plain_doors};
-pub use router::{plain_router, router};
+pub use router::{node_router, plain_router, router};
 pub use socketio::Engine;
 pub use state::{Doors, Hop, Peer, Scheme};

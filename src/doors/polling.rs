@@ -68,6 +68,9 @@ async fn open(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, request: Reques
         doors.polling.insert(sid, &connection);
         session = sid.parse().ok();
         connection.set_sid(session?);
+        if let Some(neighbours) = &doors.neighbours {
+            value["sid"] = neighbours.told(sid).into();
+        }
         let open = format!("0{value}");
         // Version 3 puts the length in front of every packet.
         Some(if head.contains(':') { format!("{}:{open}", open.chars().count()) } else { open })

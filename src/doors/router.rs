@@ -17,7 +17,7 @@ use super::http::{
 };
 use super::plain::{self, Entrance};
 use super::state::Doors;
-use super::{demo, headers, http, intakes, socketio};
+use super::{demo, elsewhere, headers, http, intakes, socketio};
 
 /// Everything that one port serves.
 pub fn router(doors: &Arc<Doors>) -> Router {
@@ -79,6 +79,11 @@ pub fn router(doors: &Arc<Doors>) -> Router {
 pub fn plain_router(doors: &Arc<Doors>, door: u8, bound: SocketAddr) -> Router {
     let plain = from_fn_with_state(doors.clone(), plain::first);
     guarded(Router::new().fallback(plain::only).layer(plain).layer(Extension(Entrance { door, bound })))
+}
+
+/// What the listener for the other nodes serves.
+pub fn node_router(doors: &Arc<Doors>) -> Router {
+    guarded(Router::new().route(elsewhere::PATH, any(elsewhere::receive)).with_state(doors.clone()))
 }
 
 /// What holds for every response, whoever makes it.

@@ -16,7 +16,7 @@ use tower::Service;
 
 use super::handshake::{Query, bearer_of};
 use super::state::{Doors, Peer};
-use super::{client_bundle, polling, upgrade};
+use super::{client_bundle, elsewhere, polling, upgrade};
 use crate::config::Config;
 use crate::connection::{Connection, EngineControl, EngineIo, EngineStream, Handle};
 use crate::delivery::{Directory, RoomAdapter};
@@ -165,7 +165,7 @@ pub(super) async fn bundle(
     response
 }
 
-async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Response {
+async fn route(doors: &Arc<Doors>, peer: Peer, request: Request<Body>) -> Response {
     if request.method() == Method::OPTIONS {
         let mut response = StatusCode::NO_CONTENT.into_response();
         doors.origins.put_preflight(request.headers(), response.headers_mut());
@@ -188,11 +188,24 @@ async fn route(doors: &Arc<Doors>, peer: Peer, mut request: Request<Body>) -> Re
     if let Some(bearer) = bearer_of(request.headers(), &query).filter(|_| query.sid.is_none()) {
         doors.sessions.authenticator().look_for_key(&bearer).await;
     }
+    match query.node {
+        Some(node) if !doors.is_here(node) => elsewhere::pass_on(doors, &query, request).await,
+        _ => serve(doors, peer, &query, request).await,
+    }
+}
+
+/// What is for this node.
+pub(super) async fn serve(
+    doors: &Arc<Doors>,
+    peer: Peer,
+    query: &Query<'_>,
+    mut request: Request<Body>,
+) -> Response {
     match query.transport {
-        Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, &query, request),
+        Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, query, request),
         Some("polling") => {
-            *request.uri_mut() = address(&query);
-            polling::serve(doors, peer, &query, request).await
+            *request.uri_mut() = address(query);
+            polling::serve(doors, peer, query, request).await
         }
         Some("websocket") => refusal(3),
         _ => refusal(0),

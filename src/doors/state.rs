@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::http::attempts::Attempts;
 use super::http::idempotency::Calls;
 use super::http::rates::Rates;
+use super::elsewhere::{Neighbours, Tunnels};
 use super::origin::Origins;
 use super::plain::{Clients, PlainDoor};
 use super::socketio::Engine;
@@ -95,6 +96,10 @@ pub struct Doors {
     pub(super) pace: Pace,
     /// Calls of the HTTP API that may be repeated.
     pub(super) calls: Calls,
+    /// The other nodes, if this one tells them how it is reached.
+    pub(super) neighbours: Option<Neighbours>,
+    /// WebSockets whose sessions live on them.
+    pub(super) tunnels: Tunnels,
     stopping: CancellationToken,
 }
 
@@ -113,6 +118,7 @@ impl Doors {
         plane: Arc<Plane>,
         engine: Engine,
         plain: Vec<PlainDoor>,
+        neighbours: Option<Neighbours>,
     ) -> Arc<Self> {
         let doors = Arc::new(Self {
             keys: ApiKeys::new(&config.api),
@@ -125,6 +131,8 @@ impl Doors {
             clients: Clients::default(),
             pace: Pace::new(config.limits.max_connects_per_second, config.limits.max_connections_total),
             calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms), &cluster),
+            neighbours,
+            tunnels: Tunnels::default(),
             stopping: CancellationToken::new(),
             config,
             bound,
@@ -162,6 +170,21 @@ impl Doors {
     /// Waits until the server stops.
     pub(super) async fn stopped(&self) {
         self.stopping.cancelled().await;
+    }
+
+    /// Whether sessions whose ids begin like this live here.
+    pub(super) fn is_here(&self, node: &str) -> bool {
+        self.neighbours.as_ref().is_some_and(|neighbours| neighbours.is_here(node))
+    }
+
+    /// WebSockets that are open here, and whose sessions live on other nodes.
+    pub fn tunnels(&self) -> usize {
+        self.tunnels.count()
+    }
+
+    /// Closes such WebSockets; their clients come back by themselves.
+    pub fn close_tunnels(&self) {
+        self.tunnels.close();
     }
 
     /// Handshakes that wait for their turn.

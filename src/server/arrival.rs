@@ -42,11 +42,20 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn new(config: &Arc<Config>, counters: &Arc<Counters>) -> Arc<Self> {
+        Self::with(config, counters, config.limits.max_connections_per_address)
+    }
+
+    /// Those of the connections that other nodes make, each of which speaks for many clients.
+    pub(super) fn of_nodes(config: &Arc<Config>, counters: &Arc<Counters>) -> Arc<Self> {
+        Self::with(config, counters, 0)
+    }
+
+    fn with(config: &Arc<Config>, counters: &Arc<Counters>, per_address: usize) -> Arc<Self> {
         let limits = &config.limits;
         let idle = limits.max_connections_total.saturating_mul(PER_CLIENT);
         let idle = idle.saturating_add(limits.max_half_open_connections);
         Arc::new(Self {
-            arrivals: Arrivals::new(limits.max_connections_per_address),
+            arrivals: Arrivals::new(per_address),
             half_open: Newcomers::new(limits.max_half_open_connections, usize::MAX, Duration::ZERO),
             idle: Newcomers::new(idle, usize::MAX, Duration::ZERO),
             config: config.clone(),

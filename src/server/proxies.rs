@@ -39,6 +39,11 @@ impl Proxies {
         Self { trusted: config.trusted_networks(), proxy_protocol: config.proxy_protocol }
     }
 
+    /// Nobody is believed.
+    pub(super) fn none() -> Self {
+        Self { trusted: Vec::new(), proxy_protocol: false }
+    }
+
     /// Whether a connection from this address begins with the proxy protocol. The protocol has no way to tell by
     /// looking, so it is expected of every trusted proxy and of nobody else.
     pub(super) fn announces(&self, address: SocketAddr) -> bool {

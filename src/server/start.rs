@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{self, Service};
 use super::arrival::Bounds;
 use super::certificates::Certificates;
+use super::node_listener;
 use super::proxies::Proxies;
 use super::reception::Reception;
 use crate::auth::{Authenticator, Revocations, Tokens};
@@ -22,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, GymDoor, LogStore, OnRedisLoss, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
-use crate::doors::{self, Doors, Engine, PlainDoor};
+use crate::doors::{self, Doors, Engine, Neighbours, PlainDoor};
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, UserSeats};
 use crate::log::{Log, StreamSettings, Streams};
@@ -38,6 +39,7 @@ pub struct Server {
     pub(super) doors: Arc<Doors>,
     pub(super) register: Arc<Register>,
     bounds: Arc<Bounds>,
+    node_bounds: Arc<Bounds>,
     users: Arc<UserSeats>,
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing new is let in any more.
@@ -102,6 +104,8 @@ impl Server {
         let tasks = TaskTracker::new();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
+        // Before they are told of it.
+        let for_nodes = node_listener::bind(&config).await?;
         let redis = redis(&config).map_err(io::Error::other)?;
         let cluster = match &redis {
             Some(redis) => Cluster::start(&config.cluster, redis.clone(), &tasks, &stopping).await,
@@ -179,6 +183,7 @@ impl Server {
             plane,
             engine,
             plain,
+            Neighbours::start(&config, &cluster, &tasks, &stopping).await,
         );
 
         if config.doors.demo.enabled {
@@ -203,8 +208,15 @@ impl Server {
             serve(listener, router);
         }
         serve(listener, doors::router(&doors));
+        let node_bounds = Bounds::of_nodes(&config, &doors.counters);
+        if let Some(listener) = for_nodes {
+            let reception = Arc::new(Reception { header_timeout, proxies: Proxies::none(), tls: None });
+            let (router, bounds) = (doors::node_router(&doors), node_bounds.clone());
+            let service = Service { router, reception, bounds, tasks: tasks.clone(), closing: closing.clone() };
+            tasks.spawn(accept::run(listener, service));
+        }
         doors::answer_others(&doors);
-        Ok(Self { doors, register, bounds, users, tasks, closing, stopping, plain_addresses })
+        Ok(Self { doors, register, bounds, node_bounds, users, tasks, closing, stopping, plain_addresses })
     }
 
     /// Address the server listens on.
@@ -215,6 +227,11 @@ impl Server {
     /// Addresses of the plain doors' own listeners.
     pub fn plain_addresses(&self) -> &[SocketAddr] {
         &self.plain_addresses
+    }
+
+    /// TCP connections that other nodes have to this one.
+    pub fn node_connections(&self) -> usize {
+        self.node_bounds.connections()
     }
 
     /// How much the server holds.

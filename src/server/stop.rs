@@ -26,6 +26,7 @@ impl Server {
             tracing::warn!("the grace period is over before everything has ended");
         }
         self.closing.cancel();
+        self.doors.close_tunnels();
         for connection in self.doors.polling_connections() {
             connection.cut();
         }

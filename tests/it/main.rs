@@ -41,6 +41,7 @@ mod namespaces;
 mod offline;
 mod order;
 mod origins;
+mod passing_on;
 mod payloads;
 mod plain;
 mod presence;

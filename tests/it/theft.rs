@@ -6,7 +6,7 @@ use crate::kit::{Client, ConnectOptions, Endpoint, Probe, Protocol, Refused, Tes
 
 fn endpoint(server: &TestServer) -> Endpoint {
     let url = reqwest::Url::parse(&server.url("/ws/")).expect("a URL");
-    Endpoint { url, headers: Vec::new(), protocol: Protocol::V4, receive_buffer: None }
+    Endpoint { url, headers: Vec::new(), protocol: Protocol::V4, receive_buffer: None, elsewhere: None }
 }
 
 /// Asserts that an id opens no session of Engine.IO, in any way to come in with it.

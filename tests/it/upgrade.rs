@@ -107,7 +107,7 @@ async fn a_probe_that_says_something_else_is_closed_and_the_session_lives_on() {
 async fn a_poll_that_waits_comes_back_empty_when_a_probe_is_answered() {
     let server = TestServer::start(|_| {}).await;
     let url = server.url("/ws/").parse().expect("a URL");
-    let endpoint = Endpoint { url, headers: Vec::new(), protocol: Protocol::V4, receive_buffer: None };
+    let endpoint = Endpoint { url, headers: Vec::new(), protocol: Protocol::V4, receive_buffer: None, elsewhere: None };
     let open = endpoint.poll(None).send().await.expect("an answer").text;
     let open: Value = serde_json::from_str(&open[1..]).expect("an OPEN packet");
     let sid = open["sid"].as_str().expect("a sid");

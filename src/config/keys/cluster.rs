@@ -31,6 +31,9 @@ pub struct Cluster {
     /// `http://` URL at which the other nodes reach this one, for clients on polling that come to the wrong node; they
     /// are refused if it is empty, as it is by default.
     pub node_url: String,
+    /// Address and port that the URL leads to, where it is none of this machine; those of the URL if it is empty, as
+    /// it is by default.
+    pub node_listen: String,
     /// What becomes of a publication while Redis is away. Defaults to `refuse`.
     pub on_redis_loss: OnRedisLoss,
     /// Publications that wait for Redis at a time. Defaults to 10,000.
@@ -56,6 +59,7 @@ impl Default for Cluster {
             prefix: "tiercast".into(),
             node_id: String::new(),
             node_url: String::new(),
+            node_listen: String::new(),
             on_redis_loss: OnRedisLoss::Refuse,
             buffer_entries: 10_000,
             heartbeat_ms: 1_000,

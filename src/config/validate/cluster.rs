@@ -1,5 +1,7 @@
 //! The cluster: nodes that find Redis and each other.
 
+use std::net::SocketAddr;
+
 use super::Findings;
 use crate::config::{Config, LogStore, RedisTopology};
 
@@ -41,8 +43,18 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     let is_url =
         |url: &str| url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.path() == "/");
     if !cluster.node_url.is_empty() && !is_url(&cluster.node_url) {
-        let message = format!("expected a URL such as http://10.0.0.5:5000, found {:?}", cluster.node_url);
+        let message = format!("expected a URL such as http://10.0.0.5:5001, found {:?}", cluster.node_url);
         found.add("cluster.node_url", message);
+    }
+    if !cluster.node_listen.is_empty() {
+        if cluster.node_listen.parse::<SocketAddr>().is_err() {
+            let message = format!("expected an address and a port such as 0.0.0.0:5001, found {:?}", cluster.node_listen);
+            found.add("cluster.node_listen", message);
+        }
+        if cluster.node_url.is_empty() {
+            let message = "the other nodes are not told where they reach this one; set cluster.node_url".to_owned();
+            found.contradiction(&["cluster.node_listen", "cluster.node_url"], message);
+        }
     }
     if cluster.node_timeout_ms < 2 * cluster.heartbeat_ms {
         let message = format!(

@@ -27,6 +27,8 @@ pub struct ConnectOptions {
     pub secure: bool,
     /// Bytes that the kernel keeps for a reader; few make a slow reader felt early.
     pub receive_buffer: Option<u32>,
+    /// Another node, to which everything goes that names a session.
+    pub elsewhere: Option<SocketAddr>,
 }
 
 impl Default for ConnectOptions {
@@ -42,6 +44,7 @@ impl Default for ConnectOptions {
             protocol: Protocol::V4,
             secure: false,
             receive_buffer: None,
+            elsewhere: None,
         }
     }
 }
@@ -172,7 +175,7 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         let (headers, protocol, receive_buffer) = (options.headers.clone(), options.protocol, options.receive_buffer);
-        let endpoint = Endpoint { url, headers, protocol, receive_buffer };
+        let endpoint = Endpoint { url, headers, protocol, receive_buffer, elsewhere: options.elsewhere };
         let wire = match options.transport {
             Transport::WebSocket => Wire::websocket(endpoint).await?,
             Transport::Polling | Transport::Upgrade => Wire::polling(endpoint).await?,

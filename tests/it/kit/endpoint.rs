@@ -1,5 +1,7 @@
 //! Where a connection is made and how: its address, the version of its protocol and the size of its buffer.
 
+use std::net::SocketAddr;
+
 use tokio::net::TcpSocket;
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -28,6 +30,8 @@ pub struct Endpoint {
     pub protocol: Protocol,
     /// Bytes that the kernel keeps for the reader of a WebSocket; the system's own number if there is none.
     pub receive_buffer: Option<u32>,
+    /// Another node, to which everything goes that names a session.
+    pub elsewhere: Option<SocketAddr>,
 }
 
 impl Endpoint {
@@ -38,6 +42,10 @@ impl Endpoint {
             Protocol::V4 => "4",
         };
         let mut url = self.url.clone();
+        if let Some(other) = self.elsewhere.filter(|_| sid.is_some()) {
+            url.set_ip_host(other.ip()).expect("a host");
+            url.set_port(Some(other.port())).expect("a port");
+        }
         let mut query = url.query_pairs_mut();
         query.append_pair("EIO", version).append_pair("transport", transport);
         if let Some(sid) = sid {

@@ -174,6 +174,11 @@ impl TestServer {
         self.server.as_ref().expect("the server runs").plain_addresses().to_vec()
     }
 
+    /// Connections of other nodes.
+    pub fn node_connections(&self) -> usize {
+        self.server.as_ref().expect("the server runs").node_connections()
+    }
+
     /// Stops the server while clients may still be there.
     pub async fn stop(&mut self) {
         let server = self.server.take().expect("the server runs");
