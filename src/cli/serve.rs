@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     // Before anything is served, so that no signal finds the default handler, which would just end the process.
     let mut signals = Signals::listen()?;
+    let drains = config.server.drain_ms > 0 || config.server.drain_notice_ms > 0;
     let (demo, scheme) = (config.doors.demo.enabled, if config.server.tls.is_on() { "https" } else { "http" });
     let listener = bind(&config).await?;
     let address = listener.local_addr().context("the listener has no address")?;
@@ -58,8 +59,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tracing::info!(url = %format_args!("{scheme}://{address}/"), "the demo dashboard is open");
     }
 
-    signals.next().await;
-    tracing::info!("stopping; a second signal stops at once");
+    signals.end(&server, drains).await;
+    tracing::info!("stopping; another signal stops at once");
     tokio::select! {
         () = server.stop() => {}
         () = signals.next() => return Err(Failure::Impatient),
@@ -130,6 +131,7 @@ async fn bind(config: &Config) -> Result<TcpListener, Failure> {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    drain: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -137,7 +139,26 @@ impl Signals {
     fn listen() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            drain: listen(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// Waits until the server is to stop. Whoever wants it to drain first asks once; an interrupt, or whoever asks
+    /// twice, does not wait for that.
+    async fn end(&mut self, server: &Server, drains: bool) {
+        let mut asked = !drains;
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => if std::mem::replace(&mut asked, true) { return },
+                _ = self.drain.recv() => {}
+                () = server.drained() => return,
+            }
+            server.drain();
+        }
     }
 
     async fn next(&mut self) {
@@ -156,6 +177,13 @@ struct Signals;
 impl Signals {
     fn listen() -> Result<Self, Failure> {
         Ok(Self)
+    }
+
+    async fn end(&mut self, server: &Server, _: bool) {
+        tokio::select! {
+            () = self.next() => {}
+            () = server.drained() => {}
+        }
     }
 
     async fn next(&mut self) {

@@ -99,7 +99,7 @@ impl Doors {
     }
 
     fn check_handshake(&self, headers: &HeaderMap, peer: super::Peer, gate: &Gate) -> Result<(), Box<Response>> {
-        if self.is_stopping() {
+        if self.is_stopping() || self.draining.refuses() {
             return Err(refused(StatusCode::SERVICE_UNAVAILABLE, &WireError::Stopping));
         }
         if gate.believes && !self.config.auth.allow_trusted {

@@ -5,11 +5,12 @@
 
 mod client_bundle;
 mod demo;
+mod draining;
+mod elsewhere;
 mod handshake;
 mod headers;
 mod http;
 mod intakes;
-mod elsewhere;
 mod origin;
 mod plain;
 mod polling;
@@ -19,8 +20,8 @@ mod state;
 mod upgrade;
 
 pub use demo::run as run_demo;
-pub use http::answer_others;
 pub use elsewhere::Neighbours;
+pub use http::answer_others;
 pub use plain::{PlainDoor, plain_doors};
 pub use router::{node_router, plain_router, router};
 pub use socketio::Engine;

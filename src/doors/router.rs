@@ -12,8 +12,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
 use super::http::{
-    batch, broadcast, connections, health, history, messages, nodes, presence, refusals, revocations, rooms, stats,
-    tokens,
+    batch, broadcast, connections, drain, health, history, messages, nodes, presence, refusals, revocations, rooms,
+    stats, tokens,
 };
 use super::plain::{self, Entrance};
 use super::state::Doors;
@@ -42,6 +42,7 @@ pub fn router(doors: &Arc<Doors>) -> Router {
         .route("/api/ws/rooms", get(rooms::list))
         .route("/api/ws/rooms/{room}/messages", get(history::read))
         .route("/api/ws/presence", get(presence::list))
+        .route("/api/ws/drain", post(drain::begin))
         .route("/api/ws/revocations", post(revocations::revoke))
         // Used by those who give clients their tokens, and by clients.
         .route("/api/ws/token", post(tokens::make))

@@ -195,12 +195,7 @@ async fn route(doors: &Arc<Doors>, peer: Peer, request: Request<Body>) -> Respon
 }
 
 /// What is for this node.
-pub(super) async fn serve(
-    doors: &Arc<Doors>,
-    peer: Peer,
-    query: &Query<'_>,
-    mut request: Request<Body>,
-) -> Response {
+pub(super) async fn serve(doors: &Arc<Doors>, peer: Peer, query: &Query<'_>, mut request: Request<Body>) -> Response {
     match query.transport {
         Some("websocket") if upgrade::is_upgrade(request.headers()) => upgrade::open(doors, peer, query, request),
         Some("polling") => {

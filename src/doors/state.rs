@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::draining::Draining;
+use super::elsewhere::{Neighbours, Tunnels};
 use super::http::attempts::Attempts;
 use super::http::idempotency::Calls;
 use super::http::rates::Rates;
-use super::elsewhere::{Neighbours, Tunnels};
 use super::origin::Origins;
 use super::plain::{Clients, PlainDoor};
 use super::socketio::Engine;
@@ -100,6 +101,7 @@ pub struct Doors {
     pub(super) neighbours: Option<Neighbours>,
     /// WebSockets whose sessions live on them.
     pub(super) tunnels: Tunnels,
+    pub(super) draining: Draining,
     stopping: CancellationToken,
 }
 
@@ -133,6 +135,7 @@ impl Doors {
             calls: Calls::new(Duration::from_millis(config.api.idempotency_window_ms), &cluster),
             neighbours,
             tunnels: Tunnels::default(),
+            draining: Draining::default(),
             stopping: CancellationToken::new(),
             config,
             bound,
@@ -156,6 +159,33 @@ impl Doors {
         doors
     }
 
+    /// The server is not ready any more, and is going to send its clients away.
+    pub fn drain(&self) {
+        if self.draining.begin() {
+            self.cluster.drain();
+        }
+    }
+
+    /// Whether the server drains.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.has_begun()
+    }
+
+    /// Waits until the server begins to drain.
+    pub async fn draining(&self) {
+        self.draining.begun().await;
+    }
+
+    /// From now on handshakes are refused.
+    pub fn refuse(&self) {
+        self.draining.refuse();
+    }
+
+    /// How many sockets are there, and WebSockets whose sessions live on other nodes.
+    pub fn left(&self) -> usize {
+        self.sessions.count() + self.tunnels.count()
+    }
+
     /// From now on nobody new is let in.
     pub fn stop(&self) {
         self.cluster.drain();
@@ -168,7 +198,7 @@ impl Doors {
     }
 
     /// Waits until the server stops.
-    pub(super) async fn stopped(&self) {
+    pub async fn stopped(&self) {
         self.stopping.cancelled().await;
     }
 
@@ -182,7 +212,12 @@ impl Doors {
         self.tunnels.count()
     }
 
-    /// Closes such WebSockets; their clients come back by themselves.
+    /// Closes the oldest of these WebSockets, if there is one; its client comes back by itself.
+    pub fn close_tunnel(&self) {
+        self.tunnels.close_oldest();
+    }
+
+    /// Closes all of them.
     pub fn close_tunnels(&self) {
         self.tunnels.close();
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod arrival;
 mod certificates;
+mod drain;
 mod node_listener;
 mod proxies;
 mod proxy_protocol;

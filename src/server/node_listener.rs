@@ -22,7 +22,10 @@ pub(super) async fn bind(config: &Config) -> io::Result<Option<TcpListener>> {
     };
     let bound = TcpListener::bind(&address).await.map_err(|error| {
         let advice = "it has to be an address of this machine that nothing else listens on";
-        io::Error::new(error.kind(), format!("cannot listen on {address} for the other nodes ({key}): {error}; {advice}"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on {address} for the other nodes ({key}): {error}; {advice}"),
+        )
     });
     bound.map(Some)
 }

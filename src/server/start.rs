@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{self, Service};
 use super::arrival::Bounds;
 use super::certificates::Certificates;
+use super::drain;
 use super::node_listener;
 use super::proxies::Proxies;
 use super::reception::Reception;
@@ -46,6 +47,8 @@ pub struct Server {
     pub(super) closing: CancellationToken,
     /// Cancelled when everything ends.
     pub(super) stopping: CancellationToken,
+    /// Cancelled when a drain has sent everybody away.
+    pub(super) drained: CancellationToken,
     plain_addresses: Vec<SocketAddr>,
 }
 
@@ -216,7 +219,9 @@ impl Server {
             tasks.spawn(accept::run(listener, service));
         }
         doors::answer_others(&doors);
-        Ok(Self { doors, register, bounds, node_bounds, users, tasks, closing, stopping, plain_addresses })
+        let drained = CancellationToken::new();
+        tasks.spawn(drain::run(doors.clone(), drained.clone()));
+        Ok(Self { doors, register, bounds, node_bounds, users, tasks, closing, stopping, drained, plain_addresses })
     }
 
     /// Address the server listens on.

@@ -22,7 +22,7 @@ impl Server {
         let grace = Duration::from_millis(self.doors.config.server.shutdown_grace_ms);
         let begun = Instant::now();
         self.doors.stop();
-        if tokio::time::timeout(grace, self.drain()).await.is_err() {
+        if tokio::time::timeout(grace, self.send_away()).await.is_err() {
             tracing::warn!("the grace period is over before everything has ended");
         }
         self.closing.cancel();
@@ -47,7 +47,7 @@ impl Server {
         }
     }
 
-    async fn drain(&self) {
+    async fn send_away(&self) {
         self.announce().await;
         self.doors.sessions.retire_all();
         // Clients on polling still have to fetch what waits for them, so the listener stays until then.

@@ -1,9 +1,9 @@
 //! All sessions of a server, and what they share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use socketioxide::SocketIo;
@@ -245,6 +245,24 @@ impl Sessions {
         for session in self.all() {
             session.exit_kept("the server stops");
         }
+    }
+
+    /// Every connection with a socket, the oldest first.
+    pub fn by_age(&self) -> Vec<Weak<Connection>> {
+        let connections = self.all().into_iter().map(|session| {
+            let connection = &session.recipient.connection;
+            (connection.key(), Arc::downgrade(connection))
+        });
+        connections.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
+    /// Closes a connection without a DISCONNECT, if it is still there, so that its client comes back.
+    pub fn send_away(&self, connection: &Weak<Connection>) {
+        let Some(connection) = connection.upgrade() else { return };
+        for session in connection.public_ids().iter().filter_map(|id| self.get(id.as_str())) {
+            session.recipient.flush();
+        }
+        connection.retire();
     }
 
     /// Closes every connection without a DISCONNECT, so that clients come back, and lets nobody in any more.

@@ -23,6 +23,7 @@ mod cluster_api;
 mod cluster_limits;
 mod cluster_sessions;
 mod delivery;
+mod drain;
 mod escalation;
 mod explain;
 mod filters;

@@ -22,6 +22,11 @@ pub struct Server {
     pub cors_origins: Vec<String>,
     /// How long a stopping server waits for what is under way. Defaults to 5,000.
     pub shutdown_grace_ms: u64,
+    /// Over how long the clients of a server that drains are sent away, before it stops; 0 is at once, with word of it.
+    /// Defaults to 0.
+    pub drain_ms: u64,
+    /// How long a server that drains says that it is not ready before it lets nobody in any more. Defaults to 0.
+    pub drain_notice_ms: u64,
     /// How long a client may take to send the head of a request, and before that for what the proxy protocol and TLS
     /// need, and may ask for nothing. Defaults to 10,000.
     pub header_timeout_ms: u64,
@@ -45,6 +50,8 @@ impl Default for Server {
             path_aliases: vec!["/socket.io".into()],
             cors_origins: vec!["http://localhost:3000".into(), "http://localhost:5173".into()],
             shutdown_grace_ms: 5_000,
+            drain_ms: 0,
+            drain_notice_ms: 0,
             header_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
             trusted_proxies: Vec::new(),

@@ -48,7 +48,8 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
     }
     if !cluster.node_listen.is_empty() {
         if cluster.node_listen.parse::<SocketAddr>().is_err() {
-            let message = format!("expected an address and a port such as 0.0.0.0:5001, found {:?}", cluster.node_listen);
+            let message =
+                format!("expected an address and a port such as 0.0.0.0:5001, found {:?}", cluster.node_listen);
             found.add("cluster.node_listen", message);
         }
         if cluster.node_url.is_empty() {

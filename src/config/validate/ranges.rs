@@ -45,6 +45,8 @@ const U32: u64 = u32::MAX as u64;
 const RANGES: &[Range] = &[
     between(0, U16, "server.port", |c| c.server.port.into()),
     between(0, HOUR_MS, "server.shutdown_grace_ms", |c| c.server.shutdown_grace_ms),
+    between(0, DAY_MS, "server.drain_ms", |c| c.server.drain_ms),
+    between(0, HOUR_MS, "server.drain_notice_ms", |c| c.server.drain_notice_ms),
     between(1, HOUR_MS, "server.header_timeout_ms", |c| c.server.header_timeout_ms),
     between(1, HOUR_MS, "server.body_timeout_ms", |c| c.server.body_timeout_ms),
     between(100, DAY_MS, "server.tls.reload_interval_ms", |c| c.server.tls.reload_interval_ms),

@@ -15,7 +15,7 @@ const SERVICE: &str = "websocket-server";
 
 /// `GET /api/ws/health`.
 pub(in crate::doors) async fn health(State(doors): State<Arc<Doors>>) -> Response {
-    if doors.is_stopping() {
+    if doors.is_stopping() || doors.is_draining() {
         let body = json!({ "status": "unhealthy", "service": SERVICE, "initialized": false, "timestamp": now_iso() });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     }
@@ -47,12 +47,15 @@ pub(in crate::doors) async fn live() -> &'static str {
 }
 
 /// `GET /readyz`: the server takes new connections, and what is published.
-pub(in crate::doors) async fn ready(State(doors): State<Arc<Doors>>) -> (StatusCode, &'static str) {
-    if doors.is_stopping() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
-    }
-    match doors.cluster.is_well() {
-        true => (StatusCode::OK, "ok\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n"),
-    }
+pub(in crate::doors) async fn ready(State(doors): State<Arc<Doors>>) -> (StatusCode, String) {
+    let reason = if doors.is_stopping() {
+        "stopping".to_owned()
+    } else if doors.is_draining() {
+        format!("draining, {} left", doors.left())
+    } else if !doors.cluster.is_well() {
+        "Redis does not answer".to_owned()
+    } else {
+        return (StatusCode::OK, "ok\n".to_owned());
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason + "\n")
 }

@@ -6,6 +6,7 @@ pub(super) mod body;
 pub(super) mod broadcast;
 mod caller;
 pub(super) mod connections;
+pub(super) mod drain;
 mod error;
 mod explanation;
 pub(super) mod health;

@@ -174,6 +174,12 @@ impl TestServer {
         self.server.as_ref().expect("the server runs").plain_addresses().to_vec()
     }
 
+    /// Waits until a drain has sent everybody away.
+    pub async fn drained(&self) {
+        let drained = self.server.as_ref().expect("the server runs").drained();
+        tokio::time::timeout(DEADLINE, drained).await.expect("it is over in time");
+    }
+
     /// Connections of other nodes.
     pub fn node_connections(&self) -> usize {
         self.server.as_ref().expect("the server runs").node_connections()
