@@ -18,7 +18,7 @@ CLIENT := assets/client/node_modules/ci.stamp
 JS_TESTS := js-client-tests/node_modules/ci.stamp
 PYTHON := js-client-tests/.venv/ci.stamp
 
-.PHONY: help run build dist test test-js bench fuzz lint deny sbom fmt doc ci cargo npm python chromium c++ cargo-deny cargo-cyclonedx
+.PHONY: help run build dist test test-js bench fuzz lint deny sbom fmt doc ci cargo npm python chromium redis nginx c++ cargo-deny cargo-cyclonedx
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,11 +32,11 @@ build: $(CLIENT) | cargo ## Build the server into target/release
 dist: $(CLIENT) | cargo ## Build what is shipped into target/dist: smaller and faster, slow to build
 	cargo build --profile dist --locked
 
-test: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium ## Run all tests
+test: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium redis nginx ## Run all tests
 	cargo test --locked
 	$(MAKE) --no-print-directory test-js
 
-test-js: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium ## Run the official clients against the debug build
+test-js: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium redis nginx ## Run the official clients against the debug build
 	cargo build --locked
 	cd js-client-tests && TIERCAST_BIN="$(TARGET_DIR)/debug/tiercast" npm test
 
@@ -107,3 +107,10 @@ python:
 
 chromium:
 	@tools/need chromium chromium chromium-browser google-chrome google-chrome-stable
+
+redis:
+	@tools/need redis-server redis-server
+
+# It may be where only root looks for commands.
+nginx:
+	@tools/need nginx-light "PATH=$$PATH:/usr/sbin:/sbin nginx -v"

@@ -202,6 +202,13 @@ class TestServer {
     return this.#stopped;
   }
 
+  /** Ends it without a word to anybody; the clients stay as they are. */
+  async kill() {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+    this.#stopped ??= rm(this.#folder, { recursive: true, force: true });
+  }
+
   async stop() {
     this.closeClients();
     await this.terminate();

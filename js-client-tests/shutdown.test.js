@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { clients, payloadOf, upgraded } from './clients.js';
-import { connected, emitAck, once, startServer } from './harness.js';
+import { connected, emitAck, once, request, startServer, until } from './harness.js';
 import { kpi } from './payloads.js';
 
 const auth = { user_id: 'user_1', organization_id: 'acme' };
@@ -82,4 +82,34 @@ test('what a server publishes before it ends is delivered before its end', async
   await exit;
   assert.deepEqual(socket.inbox.all('kpi:computed').map(({ n }) => n), Array.from({ length: events }, (_, n) => n));
   assert.equal(socket.inbox.entries.at(-1).args[0].event, 'system:maintenance');
+});
+
+const unready = (server) => until(async () => (await request(`${server.url}/readyz`)).status === 503);
+
+test('SIGUSR1 has a server send its clients away and end', async (t) => {
+  const server = await startServer(t, { config: { server: { drain_ms: 300 } } });
+  const sockets = [await server.agent('acme'), await server.agent('acme')];
+  const endings = sockets.map((socket) => once(socket, 'disconnect'));
+  process.kill(server.pid, 'SIGUSR1');
+  assert.deepEqual(await Promise.all(endings), ['transport close', 'transport close']);
+  const isThere = () => {
+    try {
+      return process.kill(server.pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  await until(() => !isThere(), () => 'the process to end by itself');
+});
+
+test('a drain goes on when the service manager asks for the end, and whoever asks twice does not wait for it', async (t) => {
+  const server = await startServer(t, { config: { server: { drain_ms: 600_000 } } });
+  const socket = await server.agent('acme');
+  process.kill(server.pid, 'SIGUSR1');
+  await unready(server);
+  process.kill(server.pid, 'SIGTERM');
+  assert.equal((await emitAck(socket, 'client:ping')).pong, true);
+  const ending = once(socket, 'disconnect');
+  await server.terminate('SIGTERM');
+  assert.equal(await ending, 'transport close');
 });
