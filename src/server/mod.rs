@@ -4,7 +4,7 @@ mod accept;
 mod arrival;
 mod certificates;
 mod drain;
-mod node_listener;
+mod listeners;
 mod proxies;
 mod proxy_protocol;
 mod reception;

@@ -16,7 +16,7 @@ use super::accept::{self, Service};
 use super::arrival::Bounds;
 use super::certificates::Certificates;
 use super::drain;
-use super::node_listener;
+use super::listeners;
 use super::proxies::Proxies;
 use super::reception::Reception;
 use crate::auth::{Authenticator, Revocations, Tokens};
@@ -24,7 +24,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, GymDoor, LogStore, OnRedisLoss, UnknownMembers};
 use crate::connection::{Intake, Plane, Settings};
 use crate::delivery::{Directory, RoomAdapter};
-use crate::doors::{self, Doors, Engine, Neighbours, PlainDoor};
+use crate::doors::{self, Doors, Engine, Neighbours};
 use crate::hub::Hub;
 use crate::limits::{OrganizationSeats, UserSeats};
 use crate::log::{Log, StreamSettings, Streams};
@@ -108,7 +108,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         // Before they are told of it.
-        let for_nodes = node_listener::bind(&config).await?;
+        let for_nodes = listeners::for_nodes(&config).await?;
         let redis = redis(&config).map_err(io::Error::other)?;
         let cluster = match &redis {
             Some(redis) => Cluster::start(&config.cluster, redis.clone(), &tasks, &stopping).await,
@@ -173,7 +173,7 @@ impl Server {
         let engine = Engine::new(&config, &directory, &tasks);
         let intake = mount(&sessions, engine.io(), &directory);
         plane.attach(intake, Arc::new(engine.clone()));
-        let own_listeners = own_listeners(&config, &plain).await?;
+        let own_listeners = listeners::for_plain_doors(&config, &plain).await?;
         let doors = Doors::new(
             config.clone(),
             bound,
@@ -255,20 +255,6 @@ impl Server {
             user_seats: self.users.taken(),
         }
     }
-}
-
-/// Listens for the plain doors that have addresses of their own; each comes with the number of its door.
-async fn own_listeners(config: &Config, plain: &[PlainDoor]) -> io::Result<Vec<(u8, TcpListener)>> {
-    let mut listeners = Vec::new();
-    for (number, door) in plain.iter().enumerate() {
-        let Some(address) = &door.listen else { continue };
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {address} for a plain door: {error}"))
-        })?;
-        SockRef::from(&listener).set_send_buffer_size(config.outbox.socket_buffer_bytes)?;
-        listeners.push((number as u8, listener));
-    }
-    Ok(listeners)
 }
 
 /// The Redis servers that the log is on, if it is on some.

@@ -12,7 +12,6 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
-use socketioxide::socket::Sid;
 
 use super::entrance::{PATH, PROOF};
 use super::neighbours::Neighbours;
@@ -65,7 +64,8 @@ pub(in crate::doors) async fn pass_on(doors: &Doors, query: &Query<'_>, mut requ
 fn head(neighbours: &Neighbours, query: &Query<'_>, headers: &HeaderMap) -> Option<request::Builder> {
     let url = neighbours.url_of(query.node?)?;
     // Nothing else of what the client wrote gets into the address.
-    let sid: Sid = query.sid?.parse().ok()?;
+    let is_of_an_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let sid = query.sid.filter(|sid| !sid.is_empty() && sid.bytes().all(is_of_an_id))?;
     let version = if query.protocol? == EngineIo::V3 { 3 } else { 4 };
     let transport = if query.transport? == "websocket" { "websocket" } else { "polling" };
     let target = format!("{PATH}?EIO={version}&transport={transport}&sid={sid}");
