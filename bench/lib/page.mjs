@@ -7,6 +7,7 @@ import { FAULTS, ROWS, SERVERS } from "./rows.mjs";
 
 const NAMES = {
   tiercast: "Tiercast",
+  cluster: "two nodes over Redis",
   floor: "floor",
   socketioxide: "socketioxide alone",
   node: "Node socket.io",

@@ -5,7 +5,8 @@
 // the same precision. A measure reads one figure out of a report; its `reach`
 // compares ours with another server's figure of the same round, or with a bound.
 
-export const SERVERS = ["tiercast", "floor", "socketioxide", "node"];
+export const SERVERS = ["tiercast", "cluster", "floor", "socketioxide", "node"];
+const ALONE = SERVERS.filter((server) => server !== "cluster");
 
 const cpu = (report) => report.server?.cpu_us_per_delivery;
 const perSecond = (report) => report.delivery?.per_second;
@@ -168,6 +169,40 @@ export const ROWS = [
       { name: "stalled clients that were cut", read: stalledCut, digits: 0, reach: bound(100, "more") },
     ],
   },
+  {
+    id: "nodes",
+    title: "1,000 clients on all nodes, 260 B events, 8 publishers",
+    servers: ["tiercast", "cluster"],
+    rounds: 1,
+    load: { clients: 1000, size: 260, publishers: 8 },
+    events: { default: 1000 },
+    measures: [
+      { name: "CPU us per delivery", read: cpu, digits: 2 },
+      { name: "deliveries/s", read: perSecond, digits: 0 },
+    ],
+  },
+  {
+    id: "nodes-rate",
+    title: "100 clients on all nodes, 200 events/s",
+    servers: ["tiercast", "cluster"],
+    rounds: 1,
+    load: { clients: 100, rate: 200, publishers: 2, threads: 2 },
+    events: { default: 1600 },
+    measures: [
+      { name: "p50 ms, publish to receive", read: (report) => report.delivery?.latency_ms.p50, digits: 2 },
+      { name: "p99 ms, publish to receive", read: p99, digits: 2 },
+      { name: "p50 ms until a publisher is answered", read: (report) => report.publish?.answer_ms.p50, digits: 2 },
+    ],
+  },
+  {
+    id: "shard",
+    title: "1 client, 1 KB events of one organization, 256 publishers",
+    servers: ["tiercast", "cluster"],
+    rounds: 1,
+    load: { clients: 1, size: 1024, publishers: 256 },
+    events: { default: 20000 },
+    measures: [{ name: "events/s of one shard", read: (report) => report.publish?.per_second, digits: 0 }],
+  },
 ];
 
 const deliveredOnce = ({ delivery }) => (100 * delivery.received) / delivery.expected;
@@ -242,5 +277,5 @@ export function flags(row, server) {
 
 /** The servers that a row is about. */
 export function serversOf(row) {
-  return row.servers ?? SERVERS;
+  return row.servers ?? ALONE;
 }

@@ -19,14 +19,45 @@ export const OURS = process.env.TIERCAST_BIN || TIERCAST;
 
 /** Whether a server takes part in this run. */
 export function takesPart(server) {
-  return server !== "tiercast" || OURS !== "none";
+  return !["tiercast", "cluster"].includes(server) || OURS !== "none";
 }
 
 /** Starts a server and resolves once it accepts connections. */
 export async function start(server, { deflate = false } = {}) {
+  if (server === "cluster") return startCluster();
   const port = await freePort();
   const folder = await mkdtemp(join(tmpdir(), "tiercast-bench-"));
-  const [command, ...args] = await commandOf(server, port, folder, deflate);
+  return run(server, port, folder, await commandOf(server, port, folder, deflate));
+}
+
+// Two nodes over a Redis that keeps what it is told on the disk, as one is run that nothing may be lost of.
+async function startCluster() {
+  const redisPort = await freePort();
+  const folder = await mkdtemp(join(tmpdir(), "tiercast-bench-"));
+  const settings = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--dir", folder];
+  const redis = await run("redis", redisPort, folder, ["redis-server", "--port", redisPort, "--bind", "127.0.0.1", ...settings]);
+  const started = [redis];
+  const stop = async () => {
+    for (const one of started.reverse()) await one.stop();
+  };
+  try {
+    for (const node of ["one", "two"]) {
+      const port = await freePort();
+      const folder = await mkdtemp(join(tmpdir(), "tiercast-bench-"));
+      const config = join(folder, "config.toml");
+      const cluster = `[log]\nstore = "redis"\n\n[cluster]\nredis_urls = ["redis://127.0.0.1:${redisPort}/"]\nnode_id = "${node}"\n`;
+      await writeFile(config, `${configOf(port)}\n${cluster}`);
+      started.push(await run("cluster", port, folder, [OURS, "serve", "--config", config]));
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const nodes = started.slice(1);
+  return { url: nodes.map((node) => node.url).join(","), pid: nodes.map((node) => node.pid).join(","), stop };
+}
+
+async function run(server, port, folder, [command, ...args]) {
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "pipe"] });
   let complaints = "";
   child.stderr.on("data", (data) => (complaints = (complaints + data).slice(-2000)));

@@ -11,9 +11,10 @@ use super::payload;
 /// Flags of `tiercast bench` without a mode.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoadArgs {
-    /// Server to measure; a path in it is that of the door.
-    #[arg(long, default_value = "http://127.0.0.1:5000/ws/", value_name = "URL")]
-    pub url: String,
+    /// Server to measure; a path in it is that of the door. Several are nodes of one cluster, over which clients and
+    /// publishers are spread.
+    #[arg(long, default_value = "http://127.0.0.1:5000/ws/", value_name = "URL", value_delimiter = ',')]
+    pub url: Vec<String>,
     /// Clients to connect.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub clients: usize,
@@ -53,9 +54,9 @@ pub(crate) struct LoadArgs {
     /// Clients that stop reading once they have subscribed.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub stalled: usize,
-    /// Process of the server, whose CPU time and memory are read.
-    #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
+    /// Process of the server, whose CPU time and memory are read; of several the sum.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
     /// Organization to publish to.
     #[arg(long, default_value = "org_bench", value_name = "ID")]
     pub organization: String,

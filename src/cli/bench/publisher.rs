@@ -23,8 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is to be published.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
-    /// Where to.
-    pub(super) target: Target,
+    /// Where to; publishers take turns.
+    pub(super) targets: Vec<Target>,
     /// The organization's id.
     pub(super) organization: String,
     /// The API key, if the server wants one.
@@ -62,9 +62,9 @@ pub(super) struct Publishing {
 
 impl Job {
     /// The job of publishing `events` events after `first`.
-    pub(super) fn new(args: &LoadArgs, target: &Target, first: u64, events: u64) -> Self {
+    pub(super) fn new(args: &LoadArgs, targets: &[Target], first: u64, events: u64) -> Self {
         Self {
-            target: target.clone(),
+            targets: targets.to_vec(),
             organization: args.organization.clone(),
             api_key: args.api_key.clone(),
             size: args.size,
@@ -107,14 +107,14 @@ impl Publishing {
 async fn publish(job: Arc<Job>, clock: Clock, stop: Arc<AtomicBool>) -> Result<Published> {
     let next = Arc::new(AtomicU64::new(0));
     let mut connections = Vec::new();
-    for _ in 0..job.publishers {
-        connections.push(Connection::open(&job.target).await.context("a publisher cannot connect")?);
+    for target in job.targets.iter().cycle().take(job.publishers) {
+        connections.push((Connection::open(target).await.context("a publisher cannot connect")?, target.clone()));
     }
     let began = clock.now();
     let mut publishers = JoinSet::new();
-    for connection in connections {
+    for (connection, target) in connections {
         let (job, next, stop) = (Arc::clone(&job), Arc::clone(&next), Arc::clone(&stop));
-        publishers.spawn(Publisher { job, next, stop, clock, began, connection }.run());
+        publishers.spawn(Publisher { job, next, stop, clock, began, target, connection }.run());
     }
     let mut published = Published { began, ended: began, answers: histogram(), late: histogram() };
     while let Some(one) = publishers.join_next().await {
@@ -133,13 +133,14 @@ struct Publisher {
     stop: Arc<AtomicBool>,
     clock: Clock,
     began: u64,
+    target: Target,
     connection: Connection,
 }
 
 impl Publisher {
     async fn run(mut self) -> Result<(Histogram<u64>, Histogram<u64>)> {
         let (mut answers, mut late) = (histogram(), histogram());
-        let mut request = post::head(&self.job.target, self.job.api_key.as_deref(), self.job.size, None);
+        let mut request = post::head(&self.target, self.job.api_key.as_deref(), self.job.size, None);
         let head = request.len();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

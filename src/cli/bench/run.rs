@@ -47,15 +47,15 @@ pub(super) fn run(args: &LoadArgs) -> Result<(), Failure> {
 /// A run that is under way.
 struct Run<'a> {
     args: &'a LoadArgs,
-    target: Target,
+    targets: Vec<Target>,
     clock: Clock,
     shards: Vec<Handle>,
     memory: Memory,
 }
 
-/// The server's process, and the memory it had at the stages of a run.
+/// The servers' processes, and the memory it had at the stages of a run.
 struct Memory {
-    server: Option<Process>,
+    servers: Vec<Process>,
     before: u64,
     connected: u64,
     peak: u64,
@@ -78,12 +78,12 @@ struct Cpu {
 
 impl<'a> Run<'a> {
     fn new(args: &'a LoadArgs) -> Result<Self> {
-        let target = Target::parse(&args.url)?;
+        let targets: Vec<Target> = args.url.iter().map(|url| Target::parse(url)).collect::<Result<_>>()?;
         process::ensure_open_files(args.clients, args.transport.connections())?;
-        let server = args.pid.map(Process::with_pid).transpose()?;
+        let servers = args.pid.iter().map(|pid| Process::with_pid(*pid)).collect::<Result<_>>()?;
         let clock = Clock::start();
         let plan = Arc::new(Plan {
-            target: target.clone(),
+            targets: targets.clone(),
             clock,
             client: args.client,
             transport: args.transport,
@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             shards: args.threads.min(args.clients),
         });
         let shards = (0..plan.shards).map(|number| Handle::start(Arc::clone(&plan), number)).collect::<Result<_>>()?;
-        Ok(Self { args, target, clock, shards, memory: Memory::new(server)? })
+        Ok(Self { args, targets, clock, shards, memory: Memory::new(servers)? })
     }
 
     fn complete(mut self) -> Result<Report> {
@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
     /// Publishes the warm-up and then what is measured.
     fn measure(&mut self) -> Result<Measured> {
         if self.args.warmup > 0 {
-            let job = Job { rate: None, ..Job::new(self.args, &self.target, 0, self.args.warmup) };
+            let job = Job { rate: None, ..Job::new(self.args, &self.targets, 0, self.args.warmup) };
             self.deliver("warming up", job)?;
             thread::sleep(SETTLE);
         }
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
         // The answer proves that the reset has been carried out.
         self.tally()?;
         let before = self.cpu()?;
-        let job = Job::new(self.args, &self.target, self.args.warmup, self.args.measured_events());
+        let job = Job::new(self.args, &self.targets, self.args.warmup, self.args.measured_events());
         let (published, ended) = self.deliver("measuring", job)?;
         let measured = Measured { published, ended, cpu: self.cpu()?.since(&before) };
         self.release();
@@ -310,8 +310,8 @@ impl Cpu {
 }
 
 impl Memory {
-    fn new(server: Option<Process>) -> Result<Self> {
-        let mut memory = Self { server, before: 0, connected: 0, peak: 0 };
+    fn new(servers: Vec<Process>) -> Result<Self> {
+        let mut memory = Self { servers, before: 0, connected: 0, peak: 0 };
         memory.before = memory.look()?;
         Ok(memory)
     }
@@ -323,15 +323,18 @@ impl Memory {
     }
 
     fn look(&mut self) -> Result<u64> {
-        let Some(server) = &self.server else { return Ok(0) };
-        let rss = server.rss_kb().context("the server's process has ended")?;
+        let each = self.servers.iter().map(Process::rss_kb);
+        let rss = each.sum::<Result<u64>>().context("the server's process has ended")?;
         self.peak = self.peak.max(rss);
         Ok(rss)
     }
 
     fn cpu(&self) -> Result<Option<Duration>> {
-        let cpu = self.server.as_ref().map(Process::cpu).transpose();
-        cpu.context("the server's process has ended")
+        if self.servers.is_empty() {
+            return Ok(None);
+        }
+        let cpu = self.servers.iter().map(Process::cpu).sum::<Result<Duration>>();
+        cpu.map(Some).context("the server's process has ended")
     }
 }
 

@@ -39,7 +39,7 @@ const SAMPLED: usize = 16;
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The server.
-    pub(super) target: Target,
+    pub(super) targets: Vec<Target>,
     /// The clock that times are counted on.
     pub(super) clock: Clock,
     /// What clients speak.
@@ -129,6 +129,11 @@ enum Command {
 }
 
 impl Plan {
+    /// The server of a client.
+    pub(super) fn target_of(&self, index: usize) -> &Target {
+        &self.targets[index % self.targets.len()]
+    }
+
     /// Whether that client stops reading once it has subscribed; they are spread evenly.
     pub(super) fn stalls(&self, index: usize) -> bool {
         index * self.stalled / self.clients != (index + 1) * self.stalled / self.clients

@@ -176,7 +176,7 @@ mod tests {
 
     fn conversation_of(client: Kind, form: Form) -> Conversation {
         let plan = Plan {
-            target: Target::parse("http://127.0.0.1:5000").unwrap(),
+            targets: vec![Target::parse("http://127.0.0.1:5000").unwrap()],
             clock: Clock::start(),
             client,
             transport: Transport::Websocket,

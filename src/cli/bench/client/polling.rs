@@ -46,7 +46,7 @@ impl Client {
     }
 
     async fn open(conversation: Conversation) -> Result<Self> {
-        let target = conversation.shard.plan.target.clone();
+        let target = conversation.shard.plan.target_of(conversation.index).clone();
         let mut polls = Connection::open(&target).await?;
         let (response, bytes) = polls.exchange(&request(&target, "GET", "", "")).await?;
         let sid = sid(&response)?;

@@ -40,7 +40,8 @@ impl Client {
     /// Connects, authenticates and subscribes.
     pub(super) async fn connect(conversation: Conversation) -> Result<Self> {
         let plan = &conversation.shard.plan;
-        let upgrade = time::timeout(UPGRADE_TIMEOUT, websocket::upgrade(&plan.target, plan.client, plan.deflate));
+        let target = plan.target_of(conversation.index);
+        let upgrade = time::timeout(UPGRADE_TIMEOUT, websocket::upgrade(target, plan.client, plan.deflate));
         let (head, stream, early) = upgrade.await.context("the server did not answer the upgrade")??;
         let mut client =
             Self { stream, incoming: Incoming { frames: Frames::default(), conversation, replies: Vec::new() } };

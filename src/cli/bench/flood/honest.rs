@@ -83,7 +83,7 @@ impl Honest {
     /// If one of them cannot.
     pub(super) fn connect(args: &Args, target: &Target, key: &str, tokens: Vec<String>, clock: Clock) -> Result<Self> {
         let plan = Plan {
-            target: target.clone(),
+            targets: vec![target.clone()],
             clock,
             client: Kind::Socketio,
             transport: Transport::Websocket,
@@ -175,7 +175,7 @@ impl Honest {
     /// A publisher to some organization at the rate of the honest one.
     pub(super) fn job(&self, organization: &str, size: usize, events: u64) -> Job {
         Job {
-            target: self.target.clone(),
+            targets: vec![self.target.clone()],
             organization: organization.to_owned(),
             api_key: Some(self.key.clone()),
             size,
