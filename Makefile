@@ -11,6 +11,9 @@ MAKEFLAGS += --no-builtin-rules
 CONFIG ?= config.toml
 # For each target.
 FUZZ_SECONDS ?= 60
+CHAOS_SEEDS ?= 50
+# Further flags, such as "--clients 1500 --seconds-per-fault 10" or "--seed 17 --verbose".
+CHAOS ?=
 # Absolute, because the client tests run in their own folder.
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
@@ -18,7 +21,7 @@ CLIENT := assets/client/node_modules/ci.stamp
 JS_TESTS := js-client-tests/node_modules/ci.stamp
 PYTHON := js-client-tests/.venv/ci.stamp
 
-.PHONY: help run build dist test test-js bench fuzz lint deny sbom fmt doc ci cargo npm python chromium redis nginx c++ cargo-deny cargo-cyclonedx
+.PHONY: help run build dist test test-js bench chaos fuzz lint deny sbom fmt doc ci cargo npm python chromium redis nginx c++ cargo-deny cargo-cyclonedx
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +45,10 @@ test-js: $(CLIENT) $(JS_TESTS) $(PYTHON) | cargo chromium redis nginx ## Run the
 
 bench: | cargo npm ## Measure this server beside its peers into docs/benchmarks.md (about 12 minutes)
 	bench/run
+
+chaos: | cargo redis ## Break a cluster in CHAOS_SEEDS runs (50) and check what its clients received (about 45 minutes)
+	cargo build --release --locked
+	ulimit -n "$$(ulimit -Hn)"; "$(TARGET_DIR)/release/tiercast" bench chaos --seeds $(CHAOS_SEEDS) --seconds-per-fault 3 $(CHAOS)
 
 fuzz: | cargo c++ ## Feed every reader of foreign bytes for FUZZ_SECONDS each (60)
 	fuzz/run $(FUZZ_SECONDS)

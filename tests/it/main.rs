@@ -16,6 +16,7 @@ mod backlog;
 mod bad_input;
 mod batch;
 mod bench;
+mod chaos;
 mod cli;
 mod client_events;
 mod cluster;

@@ -20,6 +20,8 @@ enum Mode {
     Jitter(faults::JitterArgs),
     /// Restart a server under its clients, and tell what they miss.
     Restart(faults::RestartArgs),
+    /// Break a cluster of the tool's own again and again, and tell what its clients miss.
+    Chaos(faults::ChaosArgs),
     /// Attack a server of the tool's own while honest clients receive, and tell what that costs them.
     Flood(flood::Args),
 }
@@ -33,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => measure(&args.load),
         Some(Mode::Jitter(args)) => faults::jitter(args),
         Some(Mode::Restart(args)) => faults::restart(args),
+        Some(Mode::Chaos(args)) => faults::chaos(args),
         Some(Mode::Flood(args)) => flood::run(args),
     }
 }

@@ -38,7 +38,16 @@ impl Requests {
 
     /// The message that subscribes.
     pub(super) fn subscribe(&mut self, organization: &str) -> String {
-        self.request("subscribe", &json!({ "channels": ["kpi"], "organization_id": organization }))
+        self.subscribe_to(organization, None)
+    }
+
+    /// The same for a department, if it is only one.
+    pub(super) fn subscribe_to(&mut self, organization: &str, department: Option<&str>) -> String {
+        let mut what = json!({ "channels": ["kpi"], "organization_id": organization });
+        if let Some(department) = department {
+            what["department_id"] = department.into();
+        }
+        self.request("subscribe", &what)
     }
 
     /// Whether this answers the last request: what is behind the type of an ack packet, or a plain frame.

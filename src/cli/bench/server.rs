@@ -25,6 +25,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_millis(5);
 /// Characters of the server's log that are shown when it fails.
 const SHOWN: usize = 2_000;
+/// Ports that no system gives to a connection by itself, so that one that is closed for a while stays free.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
 /// What a server is configured by, but for its address and its log.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,8 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     program: PathBuf,
     config: PathBuf,
+    /// Where its log is, if that is on the disk.
+    data: Option<PathBuf>,
     folder: Folder,
     process: Option<Child>,
 }
@@ -57,7 +61,7 @@ pub(super) struct Stopped {
 }
 
 /// A folder that goes with its owner.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Server {
     /// A server that has yet to be started: that program, or else this one.
@@ -78,8 +82,17 @@ impl Server {
                 config
             }
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
-        Ok(Self { address: listener.local_addr()?, program, config, folder, process: None })
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let data = Some(folder.0.join("data"));
+        Ok(Self { address, program, config, data, folder, process: None })
+    }
+
+    /// The same, with its log where its configuration says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn with_log_elsewhere(settings: Settings<'_>) -> Result<Self> {
+        Ok(Self { data: None, ..Self::new(None, settings)? })
     }
 
     /// Starts it and waits until it listens; says when that was.
@@ -123,6 +136,16 @@ impl Server {
         Ok(Stopped { told, closed, ended: clock.now() })
     }
 
+    /// Kills it; it has no time to do anything.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the server does not run")?;
+        ensure!(process.try_wait()?.is_none(), "the server has ended by itself:\n{}", self.log());
+        process.kill().await.context("cannot kill the server")
+    }
+
     async fn closed_and_ended(&self, process: &mut Child, clock: Clock) -> Result<(u64, ExitStatus)> {
         let mut closed = None;
         loop {
@@ -146,13 +169,15 @@ impl Server {
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(&self.config);
         command.args(["--host", &self.address.ip().to_string(), "--port", &self.address.port().to_string()]);
-        command.env("TIERCAST__LOG__STORE", "disk").env("TIERCAST__LOG__PATH", self.folder.0.join("data"));
+        if let Some(data) = &self.data {
+            command.env("TIERCAST__LOG__STORE", "disk").env("TIERCAST__LOG__PATH", data);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         Ok(command)
     }
 
     /// The end of what it has logged.
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         let text = fs::read(self.log_file()).unwrap_or_default();
         String::from_utf8_lossy(&text[text.len().saturating_sub(SHOWN)..]).into_owned()
     }
@@ -162,12 +187,35 @@ impl Server {
     }
 }
 
+/// A port that nobody listens on.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn free_port() -> Result<u16> {
+    for _ in 0..1_000 {
+        let port = PORTS.start + (random::fresh()? % u64::from(PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("there is no free port")
+}
+
 impl Folder {
-    fn new() -> Result<Self> {
+    /// A new one among the system's temporary files.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(super) fn new() -> Result<Self> {
         let name = format!("tiercast-bench-{:016x}", random::fresh()?);
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| format!("cannot make the folder {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

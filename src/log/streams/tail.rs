@@ -115,7 +115,7 @@ impl Tail {
                 }
                 self.offset = offset;
                 if let Some(record) = record_of(id) {
-                    self.take(offset, record.into());
+                    self.take(offset, record);
                 }
             }
         }
@@ -127,9 +127,10 @@ impl Tail {
         Ok(())
     }
 
-    fn take(&mut self, offset: u64, record: Bytes) {
-        self.last = Some(record.clone());
-        let record = record.slice(TIME..);
+    fn take(&mut self, offset: u64, whole: Vec<u8>) {
+        let whole = Bytes::from(whole);
+        let record = whole.slice(TIME..);
+        self.last = Some(whole);
         match self.found.back_mut() {
             Some(News::Records(records)) => records.push((offset, record)),
             _ => self.found.push_back(News::Records(vec![(offset, record)])),
