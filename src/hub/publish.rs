@@ -27,7 +27,7 @@ use crate::config::{Config, Logging};
 use crate::connection::Plane;
 use crate::delivery::{Directory, is_large, prepare};
 use crate::events::Catalogue;
-use crate::log::{Appended, Audience, Draft, Entry, Explanation, Log, Position, Report, StoreError};
+use crate::log::{Appended, Audience, Draft, Entry, Explanation, Log, Position, Report, StoreError, StreamError};
 use crate::rooms::Id;
 use crate::stats::Counters;
 use crate::wire::{WireError, now_ms};
@@ -40,7 +40,10 @@ const TRIM: Duration = Duration::from_secs(60);
 
 fn not_stored(error: &StoreError) -> WireError {
     tracing::error!(%error, "a publication is refused");
-    WireError::NotStored
+    match error {
+        StoreError::Streams(StreamError::Away(_)) => WireError::StoreAway,
+        _ => WireError::NotStored,
+    }
 }
 
 /// An entry that is being prepared; whatever happens, it is delivered.
@@ -80,6 +83,8 @@ pub struct Hub {
     ack_ids: AckIds,
     /// Whether this node does what one of them has to.
     leading: watch::Receiver<bool>,
+    /// How often a shard of the shared log began another life.
+    pub(super) lives: watch::Sender<u64>,
     next_delivery: AtomicU64,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     /// Offset of the last entry delivered in each shard.
@@ -146,6 +151,7 @@ impl Hub {
             stopping: stopping.clone(),
             ack_ids,
             leading: cluster.leading(),
+            lives: watch::Sender::default(),
             next_delivery: AtomicU64::new(1),
         });
         if hub.log.is_shared() {
@@ -314,6 +320,11 @@ impl Hub {
     /// Waits until this node does what one of them has to.
     pub(super) async fn leading(&self) {
         self.leading.clone().wait_for(|leads| *leads).await.ok();
+    }
+
+    /// Changes when a shard of the shared log begins another life, since Redis has lost something.
+    pub fn lives(&self) -> watch::Receiver<u64> {
+        self.lives.subscribe()
     }
 
     /// The position of the newest entry of an organization.

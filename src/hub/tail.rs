@@ -29,7 +29,10 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: C
                 hub.log.take(shard, entries, last);
             }
             News::Notes(notes) => hub.learn(&notes),
-            News::Life(offset) => hub.log.jump(shard, offset, true),
+            News::Life(offset) => {
+                hub.log.jump(shard, offset, true);
+                hub.lives.send_modify(|lives| *lives += 1);
+            }
             News::Gap(offset) => {
                 hub.log.jump(shard, offset, false);
                 hub.cut_shard(shard);

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation, ServerErrorKind};
 use tokio::sync::Mutex;
@@ -16,11 +17,20 @@ pub struct Server {
     dial: Dial,
     shared: Mutex<Option<Connection>>,
     is_away: AtomicBool,
+    /// Whether it only reads, which nothing but a script shows: every script of ours may write.
+    is_read_only: AtomicBool,
+    away_since: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Server {
     pub(super) fn new(dial: Dial) -> Self {
-        Self { dial, shared: Mutex::default(), is_away: AtomicBool::new(false) }
+        Self {
+            dial,
+            shared: Mutex::default(),
+            is_away: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
+            away_since: std::sync::Mutex::default(),
+        }
     }
 
     /// Its address and database, or the name of the master; the same for all nodes of a cluster.
@@ -31,6 +41,15 @@ impl Server {
     /// Whether it has answered the last time it was asked.
     pub fn is_there(&self) -> bool {
         !self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// For how long it has not answered; none if it did the last time.
+    pub fn away_for(&self) -> Option<Duration> {
+        self.away_since().map(|since| since.elapsed())
+    }
+
+    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.away_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a command.
@@ -54,7 +73,11 @@ impl Server {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
-        self.with(|mut connection| async move { script.invoke_async(&mut connection).await }).await
+        let outcome = self.with(|mut connection| async move { script.invoke_async(&mut connection).await }).await;
+        if outcome.is_ok() && self.is_read_only.swap(false, Ordering::Relaxed) {
+            self.heed(None);
+        }
+        outcome
     }
 
     /// A connection of its own, for commands that may wait so long for something to happen.
@@ -73,12 +96,18 @@ impl Server {
 
     /// Takes note of what came of a command on a connection of its own.
     pub fn heed(&self, error: Option<&RedisError>) {
-        let is_away = error.is_some_and(is_loss);
-        if self.is_away.swap(is_away, Ordering::Relaxed) != is_away {
-            match error {
-                Some(error) if is_away => tracing::warn!(server = self.label(), %error, "Redis does not answer"),
-                _ => tracing::info!(server = self.label(), "Redis answers again"),
-            }
+        let read_only = error.is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly));
+        if read_only {
+            self.is_read_only.store(true, Ordering::Relaxed);
+        }
+        let is_away = error.is_some_and(is_loss) || self.is_read_only.load(Ordering::Relaxed);
+        if self.is_away.swap(is_away, Ordering::Relaxed) == is_away {
+            return;
+        }
+        *self.away_since() = is_away.then(Instant::now);
+        match error {
+            Some(error) if is_away => tracing::warn!(server = self.label(), %error, "Redis does not answer"),
+            _ => tracing::info!(server = self.label(), "Redis answers again"),
         }
     }
 

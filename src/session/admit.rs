@@ -59,10 +59,16 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
             // First of all: nobody else would sweep a namespace that was made for a connection which is gone by now.
             let visit = (socket.ns() != "/").then(|| sessions.namespaces.enter(socket.ns()));
             let connection = connection_of(&socket);
-            if let Some(connection) = &connection {
-                sessions.fetch(connection, socket.ns(), auth).await;
-            }
-            let admitted = sessions.admit(&socket, auth, visit);
+            let is_known = match &connection {
+                Some(connection) => sessions.fetch(connection, socket.ns(), auth).await,
+                None => true,
+            };
+            let admitted = if is_known {
+                sessions.admit(&socket, auth, visit)
+            } else {
+                connection.iter().for_each(|connection| connection.cut());
+                Err(WireError::Stopping)
+            };
             if let (Err(_), Some(connection)) = (&admitted, &connection) {
                 connection.let_in();
             }

@@ -18,6 +18,10 @@ use crate::wire::{Pid, from_hex, to_hex};
 /// The kind of question by which one node asks another for a session.
 const WISH: &str = "session";
 
+/// For how long after Redis went away a client is sent away whose session only Redis may know: it may come to a node
+/// that knows, and does not give up meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// One node asks another for a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Wish {
@@ -43,22 +47,27 @@ pub(super) enum Given {
 
 impl Sessions {
     /// Sees to it that the session which a CONNECT takes up again is this node's own, if it is to be had. It takes no
-    /// longer than an answer of Redis may take.
-    pub(super) async fn fetch(&self, connection: &Connection, namespace: &str, auth: Option<&str>) {
-        let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return };
-        let Some(credentials) = auth.and_then(|auth| Credentials::read(auth).ok()) else { return };
-        let Some((pid, offset)) = credentials.resumed() else { return };
+    /// longer than an answer of Redis may take. False if nobody can say whether it is to be had, and its client had
+    /// better come again, perhaps to another node.
+    pub(super) async fn fetch(&self, connection: &Connection, namespace: &str, auth: Option<&str>) -> bool {
+        let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return true };
+        let Some(credentials) = auth.and_then(|auth| Credentials::read(auth).ok()) else { return true };
+        let Some((pid, offset)) = credentials.resumed() else { return true };
         let last = offset.and_then(Named::parse);
         if offset.is_some() && last.is_none() {
-            return;
+            return true;
         }
         let key = key(&Pid::of(pid));
         // While Redis is away a client finds what this node has.
-        if !shared.is_there(&key) {
-            return;
+        let without = || {
+            let is_here = self.records.look(&key, |record| record.is_some()).unwrap_or(true);
+            is_here || shared.away_for(&key).is_some_and(|away| away >= PATIENCE)
+        };
+        if shared.away_for(&key).is_some() {
+            return without();
         }
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
-        let Ok(claimed) = shared.claim(&key, "").await else { return };
+        let Ok(claimed) = shared.claim(&key, "").await else { return without() };
         if let Some(claimed) = claimed {
             let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
             if *claimed.owner != *shared.me {
@@ -69,6 +78,7 @@ impl Sessions {
             self.records.drop_gone(&key);
         }
         self.catch_up_with(&key, last.as_ref(), deadline).await;
+        true
     }
 
     async fn take_from(&self, shared: &Shared, key: &Key, found: Claimed, wish: &Wish, deadline: Instant) {

@@ -89,9 +89,9 @@ impl Shared {
         Duration::from_millis(self.kept_for_ms)
     }
 
-    /// Whether Redis has answered the last time it was asked for something that lives beside this key.
-    pub(super) fn is_there(&self, key: &Key) -> bool {
-        self.redis.server_of(self.redis.keys.shard_of(key)).is_there()
+    /// For how long Redis has not answered who asked for something that lives beside this key; none if it does.
+    pub(super) fn away_for(&self, key: &Key) -> Option<Duration> {
+        self.redis.server_of(self.redis.keys.shard_of(key)).away_for()
     }
 
     /// Makes the session under a key this node's own, if nobody is on it or it is the node `given_up` that has it; none

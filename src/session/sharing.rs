@@ -25,8 +25,13 @@ pub(super) async fn run(sessions: Arc<Sessions>, stopping: CancellationToken) {
     let mut renewals = tokio::time::interval((shared.renewed_every() / STEPS.into()).max(Duration::from_millis(1)));
     renewals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut step = 0;
+    let mut lives = sessions.services.hub.lives();
     loop {
         tokio::select! {
+            Ok(()) = lives.changed() => {
+                // What is lost of the log is lost of the sessions too.
+                sessions.records.live(|_| true).iter().for_each(|key| sessions.write_again(shared, key));
+            }
             () = shared.changes.noted() => {
                 if !sessions.write_down(shared).await {
                     tokio::select! {

@@ -195,6 +195,9 @@ pub enum WireError {
     /// The server is stopping.
     #[error("the server is stopping; reconnect")]
     Stopping,
+    /// Nobody knows whether a publication was kept, since there was no answer; the server's log says why.
+    #[error("the message may not have been stored and sent; try again later, with an Idempotency-Key for once at most")]
+    StoreAway,
     /// A publication could not be kept; the server's log says why.
     #[error("the message could not be stored, and was not sent; try again later")]
     NotStored,
@@ -249,9 +252,12 @@ impl WireError {
             | Self::UserFull(_)
             | Self::Crowded
             | Self::TooManyNamespaces(_) => Code::ConnectionLimit,
-            Self::ServiceDown(_) | Self::ServiceBusy(_) | Self::Stopping | Self::NotStored | Self::Internal => {
-                Code::InternalError
-            }
+            Self::ServiceDown(_)
+            | Self::ServiceBusy(_)
+            | Self::Stopping
+            | Self::StoreAway
+            | Self::NotStored
+            | Self::Internal => Code::InternalError,
         }
     }
 

@@ -67,7 +67,8 @@ pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Life, newest id and oldest id of a stream, and the record at an id, if there is one.
+/// Life, newest id and oldest id of a stream, and the record at an id, if there is one. It writes the life as it is,
+/// so that a server that only reads refuses.
 ///
 /// Keys: the life, the stream. Argument: the id.
 pub(super) static LOOK: LazyLock<Script> = LazyLock::new(|| {
@@ -75,6 +76,7 @@ pub(super) static LOOK: LazyLock<Script> = LazyLock::new(|| {
         r"
         local life = redis.call('GET', KEYS[1])
         if not life or redis.call('EXISTS', KEYS[2]) == 0 then return {} end
+        redis.call('SET', KEYS[1], life)
         local last, first, last_id = '', '', ''
         local info = redis.call('XINFO', 'STREAM', KEYS[2])
         for index = 1, #info, 2 do
