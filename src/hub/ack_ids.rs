@@ -11,7 +11,7 @@ const FIRST: u64 = 1 << 40;
 const PER_MS: u64 = 1_000;
 
 /// The same for each node of a cluster.
-const PER_MS_OF_NODE: u64 = 8;
+const PER_MS_OF_NODE: u64 = 4;
 
 /// Nodes of a cluster that live at a time, at most.
 const NODES: u64 = 1_024;

@@ -174,7 +174,8 @@ impl Hub {
     /// # Errors
     /// If the event or a channel is not known, an id is malformed, or nobody is named.
     pub fn draft(&self, publication: Publication) -> Result<Draft, WireError> {
-        publication.draft(&self.catalogue, self.ack_ids.next())
+        let ack_id = if publication.ack_timeout_ms.is_some() { self.ack_ids.next() } else { 0 };
+        publication.draft(&self.catalogue, ack_id)
     }
 
     /// Appends an entry and waits until it is handed to its sockets.

@@ -365,7 +365,11 @@ async fn a_receipt_knows_what_was_written_on_another_node() {
 async fn nodes_tell_who_they_are() {
     let redis = RedisServer::start();
     let url = |node: usize| format!("http://10.0.0.{node}:5000");
-    let mut nodes = nodes_with(&redis, 2, |node, config| config.cluster.node_url = url(node)).await;
+    let mut nodes = nodes_with(&redis, 2, |node, config| {
+        config.cluster.node_url = url(node);
+        config.cluster.node_listen = "127.0.0.1:0".into();
+    })
+    .await;
     let client = nodes[1].agent("org-1").await;
     eventually("one leads, and the connection is counted", async || {
         let answer = get(&nodes[0], "/nodes").await;
