@@ -10,7 +10,6 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates,
     TlsMode,
 };
-use tokio::sync::Mutex;
 
 use super::connection::Connection;
 use crate::config::{self, RedisTopology};
@@ -29,7 +28,8 @@ pub(super) struct Dial {
 
 enum To {
     Server(Client),
-    Master(Mutex<SentinelClient>),
+    /// Sentinels are asked anew each time, by a client that keeps no connection to them.
+    Master(Box<dyn Fn() -> Result<SentinelClient, RedisError> + Send + Sync>),
     Cluster(ClusterClient),
 }
 
@@ -56,9 +56,11 @@ impl Dial {
                 let masters = config.sentinel_masters.iter();
                 masters
                     .map(|name| {
-                        let master = master(&urls, name, config, certificates.as_ref());
-                        let master = master.map_err(|error| reason(&error))?;
-                        Ok(dial(name.clone(), To::Master(Mutex::new(master))))
+                        let (urls, config, certificates) = (urls.clone(), config.clone(), certificates.clone());
+                        let of = name.clone();
+                        let ask = move || master(&urls, &of, &config, certificates.as_ref());
+                        ask().map_err(|error| format!("cluster.sentinel_masters: {}", reason(&error)))?;
+                        Ok(dial(name.clone(), To::Master(Box::new(ask))))
                     })
                     .collect()
             }
@@ -97,8 +99,9 @@ impl Dial {
         let client = match &self.to {
             To::Server(client) => client.clone(),
             To::Master(sentinels) => {
-                let asking = async { sentinels.lock().await.async_get_client().await };
-                tokio::time::timeout(self.timeout, asking).await.map_err(|_| no_answer())??
+                let mut sentinels = sentinels()?;
+                let asking = tokio::time::timeout(self.timeout, sentinels.async_get_client());
+                asking.await.map_err(|_| no_answer())??
             }
             To::Cluster(cluster) => {
                 let config =

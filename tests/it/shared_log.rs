@@ -4,9 +4,12 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tiercast::config::{Freshness, OnRedisLoss};
+use tiercast::config::{Config, Freshness, OnRedisLoss, RedisTopology};
 
-use crate::kit::{Client, ConnectOptions, Event, RedisOptions, RedisServer, TestServer, eventually, nodes, nodes_with};
+use crate::kit::{
+    CA, Client, ConnectOptions, Event, RedisCluster, RedisOptions, RedisServer, Sentinel, TestServer, eventually,
+    nodes, nodes_with, on_redis,
+};
 
 fn kpi(n: u64) -> Value {
     json!({ "event": "kpi:update", "data": { "n": n }, "target": { "organization_id": "org-1" } })
@@ -260,4 +263,71 @@ async fn silence_is_announced_once_by_the_node_that_leads() {
         told.push(clients[0].next_named("system:notification").await.data()["stale"].clone());
     }
     clients[0].expect_silence(&nodes[0]).await;
+}
+
+/// Two nodes on whatever Redis this configures deliver what either is told.
+async fn deliver_on(configure: impl Fn(&mut Config)) -> Vec<TestServer> {
+    let mut nodes = Vec::new();
+    for number in 0..2 {
+        let start = TestServer::start(|config| {
+            on_redis(config, "redis://127.0.0.1:1", number);
+            configure(config);
+        });
+        nodes.push(start.await);
+    }
+    let mut clients = listeners(&nodes).await;
+    for (n, node) in (1..).zip(&nodes) {
+        publish(node, kpi(n)).await;
+        each_hears(&mut clients, n).await;
+    }
+    for client in clients {
+        client.disconnect().await;
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn nodes_share_a_redis_cluster() {
+    let redis = RedisCluster::start();
+    deliver_on(|config| {
+        config.cluster.redis_topology = RedisTopology::Cluster;
+        config.cluster.redis_urls = redis.urls().into_iter().map(Into::into).collect();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_share_several_servers_with_passwords_and_tls() {
+    let options = || RedisOptions::default().user("nodes", "secret").tls();
+    let servers = [RedisServer::with(options()), RedisServer::with(options())];
+    let folder = tempfile::tempdir().expect("a folder");
+    let authorities = folder.path().join("ca.pem");
+    std::fs::write(&authorities, CA.pem()).expect("a file");
+    deliver_on(|config| {
+        config.cluster.redis_urls = servers.iter().map(|server| server.url().into()).collect();
+        config.cluster.redis_ca_file = authorities.to_str().expect("a path").to_owned();
+    })
+    .await;
+    for server in &servers {
+        assert!(server.run::<u64>("dbsize") > 0, "one server has everything");
+    }
+}
+
+#[tokio::test]
+async fn nodes_follow_sentinels_to_another_master() {
+    let mut sentinel = Sentinel::start();
+    let nodes = deliver_on(|config| {
+        config.cluster.redis_topology = RedisTopology::Sentinel;
+        config.cluster.redis_urls = vec![sentinel.url().into()];
+    })
+    .await;
+    let mut clients = listeners(&nodes).await;
+    sentinel.master.stop();
+    for node in &nodes {
+        eventually("it is taken", async || node.publish("/broadcast", kpi(7)).await.0 == 200).await;
+    }
+    publish(&nodes[0], kpi(8)).await;
+    for client in &mut clients {
+        while number(&client.next_named("kpi:update").await) != 8 {}
+    }
 }
