@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve::run(&args),
         Command::CheckConfig(args) => cli::check_config::run(&args),
         Command::Key(args) => cli::key::run(&args),
+        Command::Cluster(args) => cli::cluster::run(&args),
         Command::Bench(args) => cli::bench::run(&args),
     };
     match outcome {

@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod check_config;
+pub(crate) mod cluster;
 mod failure;
 pub(crate) mod key;
 pub(crate) mod serve;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     CheckConfig(check_config::Args),
     /// Make keys of the HTTP API.
     Key(key::Args),
+    /// Move a cluster to other Redis servers.
+    Cluster(cluster::Args),
     /// Put load on a server and measure it.
     Bench(Box<bench::Args>),
 }

@@ -21,6 +21,11 @@ pub(crate) struct FileArgs {
 }
 
 impl FileArgs {
+    /// A file that is named elsewhere.
+    pub(crate) fn of(path: PathBuf) -> Self {
+        Self { config: Some(path) }
+    }
+
     /// Reads the file and the environment.
     ///
     /// # Errors

@@ -5,11 +5,13 @@
 
 mod beat;
 mod cluster;
+mod copying;
 mod figures;
 mod handlers;
 mod inbox;
 mod me;
 mod member;
+mod moving;
 mod node;
 mod questions;
 mod secret;
@@ -17,6 +19,7 @@ mod standing;
 
 pub use self::cluster::Cluster;
 pub use self::figures::{Figures, RedisFigure};
+pub use self::moving::{Move, Moved, Outcome};
 pub use self::node::{Node, NodeId};
 pub use self::questions::{Answer, Answers};
 pub use self::secret::SharedSecret;

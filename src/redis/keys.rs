@@ -24,6 +24,12 @@ impl Keys {
         format!("{{{}:{shard}}}:{rest}", self.prefix)
     }
 
+    /// A pattern of the keys of all shards.
+    pub fn all(&self) -> String {
+        // Nothing in a prefix means something in a pattern.
+        format!("{{{}:*}}:*", self.prefix)
+    }
+
     /// The shard in which something lives that belongs to no organization, such as a session by the hash of its secret.
     pub fn shard_of(&self, what: &[u8]) -> usize {
         crc32fast::hash(what) as usize % self.shards

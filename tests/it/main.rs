@@ -39,6 +39,7 @@ mod jwt;
 mod kit;
 mod limits;
 mod local;
+mod moving;
 mod namespaces;
 mod offline;
 mod order;
