@@ -34,6 +34,20 @@ impl Hub {
         found
     }
 
+    /// Whether a call was published since a time, also if this node has not read it back yet; none if nobody can tell
+    /// at this moment.
+    pub async fn was_called(self: &Arc<Self>, id: [u8; 32], since_ms: i64) -> Option<bool> {
+        if !self.log.has_read_all().await.ok()? {
+            return None;
+        }
+        let hub = self.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let is_it = |entry: &Arc<Entry>| entry.draft.call.as_ref().is_some_and(|call| call.id == id);
+            hub.repeatable_since(since_ms - SLACK_MS).iter().any(is_it)
+        });
+        looking.await.ok()
+    }
+
     fn message_in(&self, shard: usize, id: &str, at_ms: i64) -> Option<Arc<Entry>> {
         let mut after = self.last_before(shard, at_ms.saturating_sub(SLACK_MS));
         loop {

@@ -162,6 +162,22 @@ impl Log {
         Ok(shared.streams.notes(shard).await?)
     }
 
+    /// Whether this node has read everything that is in Redis at this moment.
+    ///
+    /// # Errors
+    /// If Redis is away.
+    pub async fn has_read_all(&self) -> Result<bool, StoreError> {
+        let Some(shared) = self.keeper() else { return Ok(true) };
+        for shard in 0..self.shards() {
+            let (epoch, offset) = shared.streams.newest(shard).await?;
+            let head = self.head(shard);
+            if *head.epoch != *epoch || head.offset < offset {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Who this node is in notes.
     pub fn writer(&self) -> Option<&str> {
         self.keeper().map(|shared| shared.streams.name())

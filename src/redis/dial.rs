@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -30,7 +30,8 @@ enum To {
     Server(Client),
     /// Sentinels are asked anew each time, by a client that keeps no connection to them.
     Master(Box<dyn Fn() -> Result<SentinelClient, RedisError> + Send + Sync>),
-    Cluster(ClusterClient),
+    /// All of it, and its nodes one by one, of which each passes on what is published.
+    Cluster(ClusterClient, Vec<Client>),
 }
 
 impl Dial {
@@ -49,7 +50,7 @@ impl Dial {
                 .into_iter()
                 .map(|url| {
                     let label = format!("{}/{}", url.addr(), url.redis_settings().db());
-                    Ok(dial(label, To::Server(client(url, certificates.as_ref())?)))
+                    Ok(dial(label, To::Server(client_of(url, certificates.as_ref())?)))
                 })
                 .collect(),
             RedisTopology::Sentinel => {
@@ -65,13 +66,16 @@ impl Dial {
                     .collect()
             }
             RedisTopology::Cluster => {
-                let mut builder =
-                    ClusterClient::builder(urls).connection_timeout(timeout).response_timeout(timeout).retries(2);
-                if let Some(certificates) = certificates {
+                let mut builder = ClusterClient::builder(urls.clone())
+                    .connection_timeout(timeout)
+                    .response_timeout(timeout)
+                    .retries(2);
+                if let Some(certificates) = certificates.clone() {
                     builder = builder.certs(certificates);
                 }
                 let client = builder.build().map_err(|error| format!("cluster.redis_urls: {}", reason(&error)))?;
-                Ok(vec![dial("cluster".to_owned(), To::Cluster(client))])
+                let nodes = urls.into_iter().map(|url| client_of(url, certificates.as_ref()));
+                Ok(vec![dial("cluster".to_owned(), To::Cluster(client, nodes.collect::<Result<_, _>>()?))])
             }
         }
     }
@@ -98,12 +102,8 @@ impl Dial {
             .set_response_timeout(Some(response_timeout));
         let client = match &self.to {
             To::Server(client) => client.clone(),
-            To::Master(sentinels) => {
-                let mut sentinels = sentinels()?;
-                let asking = tokio::time::timeout(self.timeout, sentinels.async_get_client());
-                asking.await.map_err(|_| no_answer())??
-            }
-            To::Cluster(cluster) => {
+            To::Master(sentinels) => self.master_of(sentinels).await?,
+            To::Cluster(cluster, _) => {
                 let config =
                     ClusterConfig::new().set_connection_timeout(self.timeout).set_response_timeout(response_timeout);
                 let connecting = cluster.get_async_connection_with_config(config);
@@ -113,13 +113,45 @@ impl Dial {
         };
         client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
     }
+
+    /// A connection of its own that hears what is published in channels of these patterns.
+    pub(super) async fn subscribe(&self, patterns: &[String]) -> Result<PubSub, RedisError> {
+        let clients = match &self.to {
+            To::Server(client) => std::slice::from_ref(client),
+            To::Master(sentinels) => &[self.master_of(sentinels).await?],
+            To::Cluster(_, nodes) => nodes.as_slice(),
+        };
+        let mut subscribed = Err(no_answer());
+        for client in clients {
+            let subscribing = async {
+                let mut connection = client.get_async_pubsub().await?;
+                connection.psubscribe(patterns).await?;
+                Ok(connection)
+            };
+            subscribed = tokio::time::timeout(self.timeout, subscribing).await.unwrap_or_else(|_| Err(no_answer()));
+            if subscribed.is_ok() {
+                break;
+            }
+        }
+        subscribed
+    }
+
+    async fn master_of(
+        &self,
+        sentinels: &(dyn Fn() -> Result<SentinelClient, RedisError> + Send + Sync),
+    ) -> Result<Client, RedisError> {
+        let mut sentinels = sentinels()?;
+        // In a box, since nobody should carry its size who asks no sentinels.
+        let asking = Box::pin(async { sentinels.async_get_client().await });
+        tokio::time::timeout(self.timeout, asking).await.map_err(|_| no_answer())?
+    }
 }
 
 fn no_answer() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
 }
 
-fn client(url: ConnectionInfo, certificates: Option<&TlsCertificates>) -> Result<Client, String> {
+fn client_of(url: ConnectionInfo, certificates: Option<&TlsCertificates>) -> Result<Client, String> {
     let opened = match certificates.filter(|_| is_tls(&url)) {
         Some(certificates) => Client::build_with_tls(url, certificates.clone()),
         None => Client::open(url),

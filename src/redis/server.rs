@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use redis::aio::PubSub;
 use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, ScriptInvocation, ServerErrorKind};
 use tokio::sync::Mutex;
 
@@ -88,6 +89,16 @@ impl Server {
         let opened = self.dial.open(blocks_for).await;
         self.heed(opened.as_ref().err());
         opened
+    }
+
+    /// Subscribes to channels by patterns, on a connection of its own.
+    ///
+    /// # Errors
+    /// If there is none in time.
+    pub async fn subscribe(&self, patterns: &[String]) -> Result<PubSub, RedisError> {
+        let subscribed = self.dial.subscribe(patterns).await;
+        self.heed(subscribed.as_ref().err());
+        subscribed
     }
 
     pub(super) async fn close(&self) {

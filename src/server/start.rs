@@ -219,6 +219,7 @@ impl Server {
             tasks.spawn(accept::run(listener, service));
         }
         doors::answer_others(&doors);
+        doors::run_ingress(&doors);
         let drained = CancellationToken::new();
         tasks.spawn(drain::run(doors.clone(), drained.clone()));
         Ok(Self { doors, register, bounds, node_bounds, users, tasks, closing, stopping, drained, plain_addresses })

@@ -35,6 +35,7 @@ mod history;
 mod http_api;
 mod idempotency;
 mod implicit;
+mod ingress;
 mod jwt;
 mod kit;
 mod limits;

@@ -44,6 +44,16 @@ pub struct Cluster {
     pub node_timeout_ms: u64,
     /// How long a question to all nodes waits for its answers. Defaults to 1,000.
     pub request_timeout_ms: u64,
+    /// Whether what others add to the stream `{<prefix>:0}:ingress` is published: whoever may write to Redis may then
+    /// publish to everybody. Defaults to false.
+    pub ingress: bool,
+    /// Entries of that stream that may wait; beyond, the oldest go unpublished. Defaults to 100,000.
+    pub ingress_max_entries: usize,
+    /// Whether what `@socket.io/redis-emitter` sends is published: whoever may publish in Redis may then publish to
+    /// everybody. Defaults to false.
+    pub emitter: bool,
+    /// What the emitter calls its `key`. Defaults to `socket.io`.
+    pub emitter_key: String,
 }
 
 impl Default for Cluster {
@@ -65,6 +75,10 @@ impl Default for Cluster {
             heartbeat_ms: 1_000,
             node_timeout_ms: 5_000,
             request_timeout_ms: 1_000,
+            ingress: false,
+            ingress_max_entries: 100_000,
+            emitter: false,
+            emitter_key: "socket.io".into(),
         }
     }
 }

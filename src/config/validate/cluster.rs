@@ -20,6 +20,17 @@ pub(super) fn check(config: &Config, found: &mut Findings) {
         let message = "Redis is used by log.store = \"redis\" only; set it, or leave redis_urls away".to_owned();
         found.contradiction(&["cluster.redis_urls", "log.store"], message);
     }
+    for (key, is_on) in [("cluster.ingress", cluster.ingress), ("cluster.emitter", cluster.emitter)] {
+        if is_on && !is_shared {
+            let message = "only nodes of a cluster read it; set log.store = \"redis\", or leave it off".to_owned();
+            found.contradiction(&[key, "log.store"], message);
+        }
+    }
+    let key = &cluster.emitter_key;
+    if key.is_empty() || key.len() > MAX_NAME || key.contains('#') || key.chars().any(char::is_control) {
+        let message = format!("expected 1 to {MAX_NAME} bytes without \"#\" and control characters, found {key:?}");
+        found.add("cluster.emitter_key", message);
+    }
     for (index, url) in cluster.redis_urls.iter().enumerate() {
         if redis::parse_redis_url(url.reveal()).is_none_or(|url| !["redis", "rediss"].contains(&url.scheme())) {
             // It may hold a password.

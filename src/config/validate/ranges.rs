@@ -57,6 +57,7 @@ const RANGES: &[Range] = &[
     between(50, HOUR_MS, "cluster.heartbeat_ms", |c| c.cluster.heartbeat_ms),
     between(100, HOUR_MS, "cluster.node_timeout_ms", |c| c.cluster.node_timeout_ms),
     between(10, HOUR_MS, "cluster.request_timeout_ms", |c| c.cluster.request_timeout_ms),
+    between(1, 10 * MILLION, "cluster.ingress_max_entries", |c| c.cluster.ingress_max_entries as u64),
     between(0, U32, "client.reconnection_attempts", |c| c.client.reconnection_attempts.into()),
     between(0, DAY_MS, "client.reconnection_delay_ms", |c| c.client.reconnection_delay_ms),
     between(1, DAY_MS, "auth.auth_timeout_ms", |c| c.auth.auth_timeout_ms),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{ClientAction, ClientEvent, CustomEvent, DoorIdentity, GenericDoor, JwtAlgorithm, Right};
+use crate::config::{ClientAction, ClientEvent, Cluster, CustomEvent, DoorIdentity, GenericDoor, JwtAlgorithm, Right};
 use crate::events::Priority;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -608,5 +608,21 @@ fn names_of_a_generic_door_mean_one_thing_each() {
         ("unsubscribe", "subscribe", "unsubscribe"),
     ] {
         assert_eq!(told(&[(field, name)]), [format!("doors.generic[0].{at}")], "{field} {name}");
+    }
+}
+
+#[test]
+fn only_a_cluster_publishes_what_comes_through_redis() {
+    for change in [|cluster: &mut Cluster| cluster.ingress = true, |cluster: &mut Cluster| cluster.emitter = true] {
+        assert_eq!(keys(|config| change(&mut config.cluster)).len(), 1);
+        let in_a_cluster = |config: &mut Config| {
+            config.log.store = crate::config::LogStore::Redis;
+            config.cluster.redis_urls = vec!["redis://127.0.0.1".to_owned().into()];
+            change(&mut config.cluster);
+        };
+        assert!(keys(in_a_cluster).is_empty());
+    }
+    for key in ["", "a#b", "a\n", &"x".repeat(65)] {
+        assert_eq!(keys(|config| config.cluster.emitter_key = key.to_owned()), ["cluster.emitter_key"]);
     }
 }

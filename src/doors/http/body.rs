@@ -13,6 +13,14 @@ use crate::rooms::Id;
 /// If it says that it is something else, or does not fit.
 pub(in crate::doors) fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, ApiError> {
     check_kind(headers)?;
+    object(body)
+}
+
+/// Reads JSON that is an object.
+///
+/// # Errors
+/// If it does not fit.
+pub(in crate::doors) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::bad_request("the body must be a JSON object"));
     }

@@ -34,7 +34,7 @@ use crate::wire::{WireError, iso, nested_object};
 
 /// The body of `POST /broadcast`.
 #[derive(Deserialize)]
-pub(super) struct Body {
+pub(in crate::doors) struct Body {
     event: Option<String>,
     #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
@@ -48,12 +48,12 @@ pub(super) struct Body {
     ack_timeout_ms: Option<u64>,
     /// A key like that of the header.
     #[serde(default)]
-    pub(super) message_id: Option<String>,
+    pub(in crate::doors) message_id: Option<String>,
 }
 
 impl Body {
     /// What it asks to be published.
-    pub(super) fn publication(self, options: &Options, config: &Config) -> Result<Publication, ApiError> {
+    pub(in crate::doors) fn publication(self, options: &Options, config: &Config) -> Result<Publication, ApiError> {
         let event =
             self.event.filter(|event| !event.is_empty()).ok_or_else(|| ApiError::bad_request("event is required"))?;
         let payload = self.data.ok_or_else(|| ApiError::bad_request("data is required"))?;

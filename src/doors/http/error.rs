@@ -82,6 +82,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError, "the server has failed; try again later")
     }
 
+    /// What is wrong.
+    pub(in crate::doors) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The status that it is answered with.
     pub(super) fn status(&self) -> StatusCode {
         self.status

@@ -55,7 +55,7 @@ struct Known {
 ///
 /// # Errors
 /// If it is empty, too long, or holds control characters.
-pub(super) fn check(key: &str) -> Result<(), ApiError> {
+pub(in crate::doors) fn check(key: &str) -> Result<(), ApiError> {
     if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
         return Err(ApiError::bad_request(format!(
             "an idempotency key is 1 to {MAX_KEY} bytes without control characters"
@@ -65,7 +65,7 @@ pub(super) fn check(key: &str) -> Result<(), ApiError> {
 }
 
 /// A hash over parts, each told apart from the next.
-pub(super) fn hash(parts: &[&[u8]]) -> Id {
+pub(in crate::doors) fn hash(parts: &[&[u8]]) -> Id {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

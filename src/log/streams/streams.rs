@@ -146,6 +146,17 @@ impl Streams {
         Tail::new(self.shards[shard].clone(), known.life, known.head, noted)
     }
 
+    /// Epoch and offset of the newest record in Redis, whether or not this node has read it.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub async fn newest(&self, shard: usize) -> Result<(String, u64), StreamError> {
+        let shard = &self.shards[shard];
+        let look = shard.look(0, 0).await.map_err(|error| shard.error(&error))?;
+        let (life, offset) = look.map_or((0, 0), |look| look.last);
+        Ok((scripts::epoch(life, shard.number), offset))
+    }
+
     /// Writes notes of shards down, in order.
     ///
     /// # Errors

@@ -1,0 +1,115 @@
+// `@socket.io/redis-emitter`, as other services use it, on a Redis of the test's own.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import redisEmitter from '@socket.io/redis-emitter';
+import { createClient } from 'redis';
+import { connected, startServer, subscribe, until } from './harness.js';
+
+const { Emitter } = redisEmitter;
+
+/** A port that nobody has at this moment. */
+async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** A `redis-server`, gone with the test, and a client of it. */
+async function startRedis(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-redis-'));
+  const port = await freePort();
+  const own = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--dir', folder];
+  const child = spawn('redis-server', own, { stdio: 'ignore' });
+  const exited = new Promise((resolve) => child.once('close', resolve));
+  const url = `redis://127.0.0.1:${port}`;
+  const client = createClient({ url, socket: { reconnectStrategy: 20 } });
+  client.on('error', () => {});
+  t.after(async () => {
+    client.destroy();
+    child.kill('SIGKILL');
+    await exited;
+    await rm(folder, { recursive: true, force: true });
+  });
+  await client.connect();
+  return { url, client };
+}
+
+/** A node that listens for emitters; its emitter, with `emitted`, which tells that everything before has come. */
+async function start(t, { key } = {}) {
+  const redis = await startRedis(t);
+  const cluster = { redis_urls: [redis.url], emitter: true, heartbeat_ms: 100, node_timeout_ms: 1_000 };
+  if (key) cluster.emitter_key = key;
+  const server = await startServer(t, { config: { log: { store: 'redis' }, cluster } });
+  await until(async () => (await redis.client.pubSubNumPat()) === 2, () => 'the node to listen');
+  await until(async () => (await server.get('/nodes')).body.nodes[0]?.leader, () => 'the node to lead');
+  return { server, redis, emitter: new Emitter(redis.client, key ? { key } : {}) };
+}
+
+const names = (socket) => socket.inbox.all('kpi:update').map(({ n }) => n);
+
+test('rooms, users and namespaces are reached by the emitter as by the API', async (t) => {
+  const { server, emitter } = await start(t);
+  const kpis = await server.subscriber('acme', { channels: ['kpi'] }, { user: 'ann' });
+  const user = await server.agent('acme', { user: 'bob' });
+  const other = await server.agent('other', { user: 'bob' });
+  const auth = { user_id: 'cid', organization_id: 'acme' };
+  const member = server.connect({ namespace: '/org/acme/dept/north', auth });
+  await connected(member);
+
+  emitter.to('kpi:org:acme').emit('kpi:update', { n: 1 });
+  emitter.to('user:acme:bob').emit('kpi:update', { n: 2 });
+  emitter.of('/org/acme/dept/north').emit('kpi:update', { n: 3 });
+  emitter.to(['kpi:org:acme', 'user:acme:bob', 'user:other:bob']).emit('kpi:update', { n: 4 });
+  emitter.to('org:acme').except(user.publicId).emit('kpi:update', { n: 5 });
+  emitter.of('/org/acme').to(kpis.publicId).emit('kpi:update', { n: 6 });
+  emitter.to('org:acme').volatile.emit('kpi:update', { n: 7, at: new Date(0), none: undefined, half: 0.5 });
+  emitter.emit('system:broadcast', { n: 'last' });
+
+  const sockets = { kpis, user, other, member };
+  for (const socket of Object.values(sockets)) {
+    await socket.inbox.next('system:broadcast', ({ n }) => n === 'last');
+  }
+  const received = Object.fromEntries(Object.entries(sockets).map(([name, socket]) => [name, names(socket)]));
+  // Who has not asked for channels receives what happens in the organization; a room reaches those in it.
+  assert.deepEqual(received, { kpis: [1, 3, 4, 5, 6, 7], user: [2, 3, 4, 7], other: [4], member: [3, 5, 7] });
+  const [, payload] = user.inbox.all('kpi:update').slice(-2);
+  assert.deepEqual(payload, { n: 7, at: '1970-01-01T00:00:00.000Z', half: 0.5 });
+  const priorities = user.inbox.all('message').map(({ data, priority }) => [data.n, priority]);
+  assert.deepEqual(priorities, [[2, 'medium'], [3, 'medium'], [4, 'medium'], [7, 'low'], ['last', 'medium']]);
+});
+
+test('what cannot be meant is refused, and the log says why', async (t) => {
+  const { server, emitter } = await start(t);
+  const agent = await server.agent('acme');
+  emitter.to('lobby').emit('kpi:update', { n: 1 });
+  emitter.emit('kpi:update', { n: 2 });
+  emitter.to('org:acme').emit('no:such', { n: 3 });
+  emitter.to('org:acme').except('user:acme:user_1').emit('kpi:update', { n: 4 });
+  emitter.to('org:acme').emit('kpi:update', { n: 5 }, 'more');
+  emitter.to('org:acme').emit('kpi:update', Buffer.from('binary'));
+  emitter.of('/chat').to('org:acme').emit('kpi:update', { n: 7 });
+  emitter.to('org:acme').disconnectSockets(true);
+  emitter.to('org:acme').emit('kpi:update', { n: 'last' });
+  await agent.inbox.next('kpi:update', ({ n }) => n === 'last');
+  assert.deepEqual(names(agent), ['last']);
+  const refusals = server.output().split('\n').filter((line) => line.includes('what an emitter sent is refused'));
+  assert.equal(refusals.length, 8, refusals.join('\n'));
+});
+
+test('the key is configured on both sides', async (t) => {
+  const { server, emitter, redis } = await start(t, { key: 'my*[app]' });
+  const agent = await server.subscriber('acme', { channels: ['kpi'] });
+  new Emitter(redis.client).to('org:acme').emit('kpi:update', { n: 1 });
+  new Emitter(redis.client, { key: 'my-other-app' }).to('org:acme').emit('kpi:update', { n: 2 });
+  emitter.to('org:acme').emit('kpi:update', { n: 3 });
+  await agent.inbox.next('kpi:update', ({ n }) => n === 3);
+  assert.deepEqual(names(agent), [3]);
+});
