@@ -6,7 +6,7 @@
 -- ARGV: name, incarnation, info, milliseconds until it counts as gone, the number it would like, how many numbers there
 --   are, 1 if it is draining, 1 if it leads as far as it knows.
 -- Answers: now, 1 if it is alive or 0 if another process has its name, its number (-1 if all are taken) or when that
---   other one counts as gone, the leader, the infos of the living.
+--   other one counts as gone, the leader, the infos of the living, for how long these keys have been there.
 local nodes, infos, numbers, leader, began = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local name, incarnation, info = ARGV[1], ARGV[2], ARGV[3]
 local lease, wish, count = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -23,7 +23,7 @@ end
 
 local known = redis.call('HGET', infos, name)
 if known and cjson.decode(known).incarnation ~= incarnation then
-  return {now, 0, tonumber(redis.call('ZSCORE', nodes, name)), '', redis.call('HVALS', infos)}
+  return {now, 0, tonumber(redis.call('ZSCORE', nodes, name)), '', redis.call('HVALS', infos), 0}
 end
 redis.call('ZADD', nodes, now + lease, name)
 redis.call('HSET', infos, name, info)
@@ -45,7 +45,8 @@ end
 
 -- Where Redis has just lost everything somebody may still lead, until its lease is over.
 redis.call('SET', began, now, 'NX')
-local is_settled = now - tonumber(redis.call('GET', began)) >= lease
+local age = now - tonumber(redis.call('GET', began))
+local is_settled = age >= lease
 local may_lead = not is_draining or redis.call('ZCARD', nodes) == 1
 local leading = redis.call('GET', leader)
 if leading == name and may_lead then
@@ -57,4 +58,4 @@ elseif not leading and may_lead and (leads or is_settled) then
   redis.call('SET', leader, name, 'PX', lease)
   leading = name
 end
-return {now, 1, number, leading or '', redis.call('HVALS', infos)}
+return {now, 1, number, leading or '', redis.call('HVALS', infos), age}

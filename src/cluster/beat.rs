@@ -41,7 +41,7 @@ impl Member {
             })?;
             let (now_ms, gone_at_ms) = match beaten {
                 Beaten::Heard(heard) => {
-                    self.standing.hear(&self.me.node.id, heard, self.settings.lease);
+                    self.standing.hear(&self.me.node.id, heard, &self.settings);
                     return Ok(());
                 }
                 Beaten::Taken { now_ms, gone_at_ms } => (now_ms, gone_at_ms),
@@ -86,7 +86,7 @@ impl Member {
             match beaten {
                 Ok(Beaten::Heard(heard)) => {
                     is_displaced = false;
-                    self.standing.hear(&self.me.node.id, heard, self.settings.lease);
+                    self.standing.hear(&self.me.node.id, heard, &self.settings);
                 }
                 Ok(Beaten::Taken { .. }) if !std::mem::replace(&mut is_displaced, true) => {
                     self.standing.is_displaced();
@@ -115,7 +115,7 @@ impl Member {
         beat.arg(me.id.as_str()).arg(&me.incarnation).arg(info).arg(self.settings.lease.as_millis() as u64);
         beat.arg(self.settings.wish % NUMBERS).arg(NUMBERS).arg(u8::from(me.draining)).arg(u8::from(leads));
         let sent = Instant::now();
-        let (now_ms, is_alive, number, leader, infos): (i64, u8, i64, String, Vec<String>) =
+        let (now_ms, is_alive, number, leader, infos, age_ms): (i64, u8, i64, String, Vec<String>, u64) =
             self.home().script(&beat).await?;
         if is_alive == 0 {
             return Ok(Beaten::Taken { now_ms, gone_at_ms: number });
@@ -123,7 +123,8 @@ impl Member {
         let mut nodes: Vec<Node> = infos.iter().filter_map(|info| serde_json::from_str(info).ok()).collect();
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let leader = (!leader.is_empty()).then(|| NodeId::new(&leader));
-        Ok(Beaten::Heard(Heard { sent, now_ms, nodes, leader, number: u16::try_from(number).ok() }))
+        let (age, number) = (Duration::from_millis(age_ms), u16::try_from(number).ok());
+        Ok(Beaten::Heard(Heard { sent, now_ms, age, nodes, leader, number }))
     }
 
     /// Asks the other Redis servers for a sign of life, so that it is known of each whether it answers.

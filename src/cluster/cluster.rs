@@ -156,6 +156,12 @@ impl Cluster {
         self.standing.changes()
     }
 
+    /// Whether whoever is not among the nodes is gone: not while Redis is away, nor for `cluster.node_timeout_ms` after
+    /// it came back or has lost everything, since nodes may live that could not say so.
+    pub fn is_settled(&self) -> bool {
+        self.member.is_none() || (self.is_well() && self.standing.is_settled())
+    }
+
     /// The node that leads, as far as this one knows for sure.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.member {

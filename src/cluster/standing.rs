@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::member::Settings;
 use super::node::{Node, NodeId};
 
 /// What the last sign of life of this node has been answered.
@@ -23,6 +24,8 @@ struct Leased {
     until: Option<Instant>,
     /// The clock of Redis in milliseconds, and when it was read at the latest.
     clock: Option<(i64, Instant)>,
+    /// From when on whoever is not among the nodes is gone; none before the first answer.
+    settled_at: Option<Instant>,
 }
 
 /// What Redis has answered to a sign of life.
@@ -32,6 +35,8 @@ pub(super) struct Heard {
     pub(super) sent: Instant,
     /// The clock of Redis, in milliseconds.
     pub(super) now_ms: i64,
+    /// How long Redis has known the cluster.
+    pub(super) age: Duration,
     /// The living, by name.
     pub(super) nodes: Vec<Node>,
     /// Who leads.
@@ -47,19 +52,26 @@ impl Standing {
         Self { nodes, leads, leased: Mutex::default() }
     }
 
-    /// Takes over what was heard; it holds for `lease`, less a tenth that clocks may differ by.
-    pub(super) fn hear(&self, me: &NodeId, heard: Heard, lease: Duration) {
+    /// Takes over what was heard; it holds for a lease, less a tenth that clocks may differ by.
+    pub(super) fn hear(&self, me: &NodeId, heard: Heard, settings: &Settings) {
+        let Settings { heartbeat, lease, .. } = *settings;
         let leads = heard.leader.as_ref() == Some(me);
         {
             let mut leased = self.lock();
             if leased.leader != heard.leader {
                 tracing::info!(leader = heard.leader.as_ref().map(NodeId::as_str), "the cluster is led");
             }
+            // Where Redis was away, or has just lost everything, nodes may live that could not say so yet.
+            let now = Instant::now();
+            let is_long = |since: Instant| now.duration_since(since) > (heartbeat + lease) / 2;
+            let was_away = leased.clock.is_some_and(|(_, read)| is_long(read));
+            let settled_at = if was_away { now + lease } else { now + lease.saturating_sub(heard.age) };
             *leased = Leased {
+                settled_at: leased.settled_at.max(Some(settled_at)),
                 leader: heard.leader,
                 number: heard.number,
                 until: Some(heard.sent + lease - lease / 10),
-                clock: Some((heard.now_ms, Instant::now())),
+                clock: Some((heard.now_ms, now)),
             };
         }
         self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads);
@@ -76,7 +88,10 @@ impl Standing {
 
     /// Another process has the name of this node.
     pub(super) fn is_displaced(&self) {
-        *self.lock() = Leased::default();
+        {
+            let mut leased = self.lock();
+            *leased = Leased { clock: leased.clock, ..Leased::default() };
+        }
         self.step_down();
     }
 
@@ -112,6 +127,11 @@ impl Standing {
     pub(super) fn number(&self) -> Option<u16> {
         let leased = self.lock();
         leased.number.filter(|_| leased.holds())
+    }
+
+    /// Whether whoever is not among the nodes is gone.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lock().settled_at.is_some_and(|at| Instant::now() >= at)
     }
 
     /// The clock of Redis in milliseconds, which by now may show a little more.
