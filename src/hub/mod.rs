@@ -36,4 +36,5 @@ pub use publish::{Hub, Published};
 pub use receipts::{Acknowledgement, Delivery, Progress};
 pub use replay::Missed;
 pub use since::{CatchUp, Replayed, Since};
+pub use tail::Listener;
 pub use until::until;

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +21,7 @@ use super::offline::Offline;
 use super::publication::Publication;
 use super::receipts::Receipts;
 use super::sequencer::{self, Command};
+use super::tail::Listener;
 use super::turns::{Turn, Turns};
 use crate::cluster::Cluster;
 use crate::config::{Config, Logging};
@@ -81,6 +82,8 @@ pub struct Hub {
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
     ack_ids: AckIds,
+    /// Who else hears what is announced of users.
+    pub(super) listener: OnceLock<Box<dyn Listener>>,
     /// Whether this node does what one of them has to.
     leading: watch::Receiver<bool>,
     /// How often a shard of the shared log began another life.
@@ -150,6 +153,7 @@ impl Hub {
             tasks: tasks.clone(),
             stopping: stopping.clone(),
             ack_ids,
+            listener: OnceLock::new(),
             leading: cluster.leading(),
             lives: watch::Sender::default(),
             next_delivery: AtomicU64::new(1),
@@ -167,6 +171,11 @@ impl Hub {
             tasks.spawn(sequencer::run(hub.clone(), shard, commands, stopping.clone()));
         }
         Ok(hub)
+    }
+
+    /// Has somebody hear what the shared log brings; the first who asks is the only one.
+    pub fn listen(&self, listener: Box<dyn Listener>) {
+        self.listener.set(listener).ok();
     }
 
     /// The entry that a publication becomes; whoever publishes checks its audience first.

@@ -9,10 +9,19 @@ use tokio_util::sync::CancellationToken;
 use super::escalation::Done;
 use super::notes;
 use super::publish::Hub;
-use crate::log::{Entry, News, StoreError, Tail};
+use crate::log::{Draft, Entry, News, StoreError, Tail};
 
 /// Entries that may be read before they are delivered.
 const AHEAD: u64 = 2_048;
+
+/// Somebody above who hears what the shared log brings, as it is read and before it is delivered.
+pub trait Listener: Send + Sync {
+    /// An entry is about to be delivered; false if nobody of this node needs it any more.
+    fn hear(&self, draft: &Draft) -> bool;
+
+    /// Some entries are missing that were to come.
+    fn miss(&self);
+}
 
 /// Reads a shard until `stopping` is cancelled.
 pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: CancellationToken) {
@@ -35,6 +44,9 @@ pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: C
             }
             News::Gap(offset) => {
                 hub.log.jump(shard, offset, false);
+                if let Some(listener) = hub.listener.get() {
+                    listener.miss();
+                }
                 hub.cut_shard(shard);
             }
         }
@@ -72,7 +84,10 @@ impl Hub {
         if let Some(receipt) = receipt.filter(|_| is_first && self.escalation.concerns(draft)) {
             self.watch(receipt, entry.clone(), Done::default());
         }
-        self.prepare(entry.clone());
+        match self.listener.get() {
+            Some(listener) if !listener.hear(draft) => entry.abandon(),
+            _ => self.prepare(entry.clone()),
+        }
     }
 
     /// Takes over what the other nodes have noted.
