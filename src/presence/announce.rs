@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::book::Shown;
+use super::book::{Shown, Whom};
 use super::presence::Presence;
 use super::status::Status;
 use crate::hub::{Publication, until};
+use crate::log::Draft;
 use crate::rooms::{Id, Scope, ScopeFields, channel_room};
 use crate::wire::{WireError, iso, now_iso};
 
@@ -42,25 +43,51 @@ pub(super) fn payload(shown: &Shown) -> Box<RawValue> {
     to_raw_value(&update).expect("our own payloads are always JSON")
 }
 
+/// Whom an entry announces with which status, if it is one of ours. Backends may publish the event too; what they do is
+/// not meant only for who is there, as ours is, and says nothing of our sockets.
+pub(super) fn announced(draft: &Draft) -> Option<(Whom, Status)> {
+    #[derive(Deserialize)]
+    struct Announced {
+        user_id: Id,
+        status: Status,
+    }
+    if *draft.event.name != *EVENT || !draft.fleeting {
+        return None;
+    }
+    let organization = draft.audience.scope()?.organization.clone();
+    let Announced { user_id, status } = serde_json::from_str(draft.payload.get()).ok()?;
+    Some(((organization, user_id), status))
+}
+
 /// Announces every change until the server stops.
 pub(super) async fn run(presence: Arc<Presence>) {
     loop {
-        let portion = presence.portion();
         tokio::select! {
             () = presence.stopping.cancelled() => return,
-            () = presence.something(), if portion.is_none() => {}
-            () = presence.announce(portion.as_deref().unwrap_or_default()), if portion.is_some() => {}
+            () = presence.step() => {}
         }
     }
 }
 
 impl Presence {
+    /// Announces a portion, or waits until there may be one. In a cluster one node does.
+    async fn step(&self) {
+        if let Some(sharing) = &self.sharing {
+            sharing.turn().await;
+        }
+        match self.portion() {
+            Some(portion) => self.announce(&portion).await,
+            None => self.something().await,
+        }
+    }
+
     /// What is to be announced now; none if nothing is due. A socket that listens from here on is told of it
     /// otherwise, since it asks for who is there only then, and waits for the book.
     fn portion(&self) -> Option<Vec<(Id, Shown)>> {
         let is_listened_to = |organization: &Id| {
             let room = channel_room(CHANNEL, &Scope::organization(organization.clone()));
-            self.unasked.contains(organization) || self.directory.count(&room) > 0
+            // Whether anybody listens on another node is not known.
+            self.sharing.is_some() || self.unasked.contains(organization) || self.directory.count(&room) > 0
         };
         self.lock().due(self.now(), PORTION, is_listened_to)
     }
@@ -88,7 +115,7 @@ impl Presence {
     async fn publish(&self, organization: &Id, shown: &Shown) -> Result<(), WireError> {
         let scope = ScopeFields { organization_id: Some(organization.to_string()), ..ScopeFields::default() };
         match self.hub.draft(Publication::new(EVENT, payload(shown), scope)) {
-            Ok(draft) => self.hub.publish(draft).await.map(|_| ()),
+            Ok(draft) => self.hub.publish(Draft { fleeting: true, ..draft }).await.map(|_| ()),
             Err(error) => {
                 tracing::error!(%error, %organization, user = %shown.user, "a change of presence cannot be published");
                 Ok(())

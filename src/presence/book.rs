@@ -2,11 +2,13 @@
 //!
 //! Pure: it is told what happens and what time it is. A status that falls
 //! because a socket has left is announced only after the grace period, so that
-//! a reconnection is not seen; everything else is announced at once.
+//! a reconnection is not seen; everything else is announced at once. The users of
+//! a cluster are in the book of each of its nodes: see `book/nodes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
+use self::user::User;
 use super::gone::Gone;
 use super::status::Status;
 use crate::rooms::Id;
@@ -35,7 +37,7 @@ pub(super) struct Shown {
     pub(super) sockets: u32,
 }
 
-/// The users of one server.
+/// The users of a server, or of all nodes as far as one knows.
 #[derive(Debug)]
 pub(super) struct Book {
     grace_ms: i64,
@@ -43,51 +45,6 @@ pub(super) struct Book {
     /// When a status has to be announced that is not the one announced last.
     due: BTreeSet<(i64, Whom)>,
     gone: Gone,
-}
-
-#[derive(Debug)]
-struct User {
-    /// How many sockets have each status.
-    sockets: [u32; 4],
-    /// The status that was announced last.
-    told: Status,
-    /// Whether that could not be announced after all, so that something has to be.
-    is_missed: bool,
-    /// When another is to be announced.
-    due: Option<i64>,
-    /// When it was last there, unless it is there.
-    seen_at_ms: i64,
-}
-
-impl User {
-    fn new(now: i64) -> Self {
-        Self { sockets: [0; 4], told: Status::Offline, is_missed: false, due: None, seen_at_ms: now }
-    }
-
-    /// The strongest status of its sockets.
-    fn status(&self) -> Status {
-        let strongest = Status::STRONGEST_FIRST.into_iter().find(|status| self.sockets[*status as usize] > 0);
-        strongest.unwrap_or(Status::Offline)
-    }
-
-    fn count(&self) -> u32 {
-        self.sockets.iter().sum()
-    }
-
-    /// Whether it is gone, and everybody knows.
-    fn is_gone(&self) -> bool {
-        self.count() == 0 && self.told == Status::Offline && !self.is_missed
-    }
-
-    /// The status that is not hidden by the grace period.
-    fn visible(&self, now: i64) -> Status {
-        if self.due.is_some_and(|at| at > now) { self.told } else { self.status() }
-    }
-
-    fn shown(&self, user: &Id, status: Status, now: i64) -> Shown {
-        let seen_at_ms = if self.status() == Status::Offline { self.seen_at_ms } else { now };
-        Shown { user: user.clone(), status, seen_at_ms, sockets: self.count() }
-    }
 }
 
 impl Book {
@@ -98,6 +55,41 @@ impl Book {
 
     /// Something happens to a socket of a user; whether something is due earlier than before.
     pub(super) fn change(&mut self, whom: &Whom, change: Change, now: i64) -> bool {
+        let (from, to) = match change {
+            Change::Enter(to) => (None, Some(to)),
+            Change::Switch(from, to) => (Some(from), Some(to)),
+            Change::Leave(from) => (Some(from), None),
+        };
+        self.alter(whom, now, |user| {
+            if let Some(from) = from {
+                user.sockets[from as usize] -= 1;
+            }
+            if let Some(to) = to {
+                user.sockets[to as usize] += 1;
+            }
+            to.is_none()
+        })
+    }
+
+    /// The sockets of a user are altered, by what says whether some have left; whether something is due earlier than before.
+    fn alter(&mut self, whom: &Whom, now: i64, alter: impl FnOnce(&mut User) -> bool) -> bool {
+        self.revise(whom, now, |user, grace_ms| {
+            let before = user.status();
+            let leaves = alter(user);
+            let after = user.status();
+            if before != Status::Offline && after == Status::Offline {
+                user.seen_at_ms = now;
+            }
+            match after == user.told {
+                true => user.due.filter(|_| user.is_missed),
+                false if leaves && after < user.told => Some(now.saturating_add(grace_ms)),
+                false => Some(now),
+            }
+        })
+    }
+
+    /// A user is revised, by what says when another status is to be announced; whether something is due earlier.
+    fn revise(&mut self, whom: &Whom, now: i64, revise: impl FnOnce(&mut User, i64) -> Option<i64>) -> bool {
         let (organization, id) = whom;
         let users = self.organizations.entry(organization.clone()).or_default();
         let is_known = users.contains_key(id);
@@ -105,27 +97,7 @@ impl Book {
         if is_known && user.is_gone() {
             self.gone.remove(whom, user.seen_at_ms);
         }
-        let before = user.status();
-        let (from, to) = match change {
-            Change::Enter(to) => (None, Some(to)),
-            Change::Switch(from, to) => (Some(from), Some(to)),
-            Change::Leave(from) => (Some(from), None),
-        };
-        if let Some(from) = from {
-            user.sockets[from as usize] -= 1;
-        }
-        if let Some(to) = to {
-            user.sockets[to as usize] += 1;
-        }
-        let after = user.status();
-        if before != Status::Offline && after == Status::Offline {
-            user.seen_at_ms = now;
-        }
-        let due = match change {
-            _ if after == user.told => user.due.filter(|_| user.is_missed),
-            Change::Leave(_) if after < user.told => Some(now.saturating_add(self.grace_ms)),
-            _ => Some(now),
-        };
+        let due = revise(user, self.grace_ms);
         let wakes_at = self.due.first().map(|(at, _)| *at);
         if let Some(at) = std::mem::replace(&mut user.due, due) {
             self.due.remove(&(at, whom.clone()));
@@ -203,10 +175,11 @@ impl Book {
         users.map(move |(id, user)| user.shown(id, user.told, now))
     }
 
-    /// A user as it is now but for what waits for the grace period.
+    /// A user with its sockets of this node, as it is now but for what waits for the grace period; none that only
+    /// others have.
     pub(super) fn user(&self, organization: &Id, id: &Id, now: i64) -> Option<Shown> {
         let user = self.organizations.get(organization)?.get(id)?;
-        Some(user.shown(id, user.visible(now), now))
+        Some(user.shown(id, user.visible(now)?, now))
     }
 
     /// The same of the users behind one, by id.
@@ -217,15 +190,15 @@ impl Book {
         with_offline: bool,
         now: i64,
     ) -> impl Iterator<Item = Shown> {
-        let users = self.behind(organization, after).map(move |(id, user)| (id, user, user.visible(now)));
+        let users = self.behind(organization, after).filter_map(move |(id, user)| Some((id, user, user.visible(now)?)));
         let listed = users.filter(move |(_, _, status)| with_offline || *status != Status::Offline);
         listed.map(move |(id, user, status)| user.shown(id, status, now))
     }
 
     /// How many they are altogether.
     pub(super) fn count(&self, organization: &Id, with_offline: bool, now: i64) -> usize {
-        let users = self.behind(organization, None);
-        users.filter(|(_, user)| with_offline || user.visible(now) != Status::Offline).count()
+        let statuses = self.behind(organization, None).filter_map(|(_, user)| user.visible(now));
+        statuses.filter(|status| with_offline || *status != Status::Offline).count()
     }
 
     fn behind(&self, organization: &Id, after: Option<&Id>) -> impl Iterator<Item = (&Id, &User)> {
@@ -244,6 +217,11 @@ impl Book {
         }
     }
 }
+
+mod nodes;
+mod user;
+
+pub(super) use self::nodes::{PARTS, Row, part_of};
 
 #[cfg(test)]
 mod tests;

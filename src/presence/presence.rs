@@ -10,8 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use super::announce::{self, CHANNEL};
 use super::book::{Book, Change, Whom};
+use super::sharing::Sharing;
 use super::status::Status;
 use crate::auth::Identity;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::delivery::Directory;
 use crate::hub::Hub;
@@ -21,7 +23,7 @@ use crate::wire::now_ms;
 /// Users who are gone and remembered, of all organizations together.
 const REMEMBERED: usize = 10_000;
 
-/// Who is there on one server.
+/// Who is there, on this server and on the others of its cluster.
 #[derive(Debug)]
 pub struct Presence {
     enabled: bool,
@@ -29,11 +31,15 @@ pub struct Presence {
     pub(super) directory: Arc<Directory>,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
+    /// The end of the server, until which the other nodes hear of its users.
+    pub(super) ending: CancellationToken,
     /// Organizations in which some clients listen without asking, so that no room tells of them.
     pub(super) unasked: HashSet<Id>,
     /// How long a session can be taken up again.
     pub(super) recoverable_ms: i64,
     book: Mutex<Book>,
+    /// None if this server is alone.
+    pub(super) sharing: Option<Sharing>,
     /// Somebody has to be announced sooner than the task expects.
     pub(super) sooner: Notify,
     /// The same moment on both clocks: the monotonic one goes on where the other jumps.
@@ -48,6 +54,7 @@ impl Presence {
         directory: Arc<Directory>,
         tasks: &TaskTracker,
         stopping: &CancellationToken,
+        cluster: &Arc<Cluster>,
     ) -> Arc<Self> {
         let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let presence = Arc::new(Self {
@@ -56,12 +63,15 @@ impl Presence {
             directory,
             tasks: tasks.clone(),
             stopping: stopping.child_token(),
+            ending: stopping.clone(),
             unasked: unasked(config),
             recoverable_ms: ms(config.recovery.max_disconnection_ms),
             book: Mutex::new(Book::new(ms(config.presence.grace_ms), REMEMBERED)),
+            sharing: Sharing::new(&config.cluster, cluster),
             sooner: Notify::new(),
             started: (Instant::now(), now_ms()),
         });
+        presence.share();
         if presence.enabled {
             tasks.spawn(announce::run(presence.clone()));
         }
@@ -89,7 +99,16 @@ impl Presence {
     }
 
     fn change(&self, whom: &Whom, change: Change) {
-        if self.lock().change(whom, change, self.now()) {
+        self.alter(|book, now| book.change(whom, change, now));
+        if let Some(sharing) = &self.sharing {
+            sharing.change(whom);
+        }
+    }
+
+    /// Alters the book, by what says whether something is due earlier than before.
+    pub(super) fn alter(&self, alter: impl FnOnce(&mut Book, i64) -> bool) {
+        let is_sooner = alter(&mut self.lock(), self.now());
+        if is_sooner {
             self.sooner.notify_one();
         }
     }
@@ -168,7 +187,7 @@ mod tests {
         let log = Log::open(&config.log, &catalogue).expect("a log in memory");
         let alone = Cluster::alone();
         let hub = Hub::start(catalogue, log, directory.clone(), plane, counters, config, tasks, stopping, &alone).await;
-        Presence::start(config, hub.expect("a hub"), directory, tasks, stopping)
+        Presence::start(config, hub.expect("a hub"), directory, tasks, stopping, &alone)
     }
 
     #[tokio::test]

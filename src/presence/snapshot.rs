@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::announce::{CHANNEL, EVENT, payload};
 use super::book::Shown;
 use super::presence::Presence;
+use super::sharing::Sharing;
 use crate::delivery::{Interest, Recipient};
 use crate::events::Facts;
 use crate::rooms::{Id, Scope};
@@ -49,7 +50,9 @@ impl Presence {
             return;
         }
         let progress = Progress { organization: organization.clone(), after: None, left: MOST, gone_since_ms };
-        let Some(progress) = self.tell_page(recipient, interest, progress) else { return };
+        let is_informed = self.sharing.as_ref().is_none_or(Sharing::is_informed);
+        let left = if is_informed { self.tell_page(recipient, interest, progress) } else { Some(progress) };
+        let Some(progress) = left else { return };
         let (presence, recipient, interest) = (self.clone(), recipient.clone(), interest.clone());
         self.tasks.spawn(async move {
             tokio::select! {
@@ -61,6 +64,9 @@ impl Presence {
 
     /// Tells the rest, no faster than the client takes it and as long as it listens.
     async fn tell_rest(&self, recipient: &Arc<Recipient>, interest: &Interest, mut progress: Progress) {
+        if let Some(sharing) = &self.sharing {
+            sharing.informed().await;
+        }
         while recipient.connection.caught_up().await
             && self.directory.recipient(recipient.id.as_str()).is_some()
             && self.is_heard_by(&recipient.interest())

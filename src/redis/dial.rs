@@ -31,7 +31,7 @@ enum To {
     /// Sentinels are asked anew each time, by a client that keeps no connection to them.
     Master(Box<dyn Fn() -> Result<SentinelClient, RedisError> + Send + Sync>),
     /// All of it, and its nodes one by one, of which each passes on what is published.
-    Cluster(ClusterClient, Vec<Client>),
+    Cluster(Box<ClusterClient>, Vec<Client>),
 }
 
 impl Dial {
@@ -75,7 +75,7 @@ impl Dial {
                 }
                 let client = builder.build().map_err(|error| format!("cluster.redis_urls: {}", reason(&error)))?;
                 let nodes = urls.into_iter().map(|url| client_of(url, certificates.as_ref()));
-                Ok(vec![dial("cluster".to_owned(), To::Cluster(client, nodes.collect::<Result<_, _>>()?))])
+                Ok(vec![dial("cluster".to_owned(), To::Cluster(Box::new(client), nodes.collect::<Result<_, _>>()?))])
             }
         }
     }

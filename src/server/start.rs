@@ -153,7 +153,7 @@ impl Server {
             config: config.clone(),
             hub: hub.clone(),
             directory: directory.clone(),
-            presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping),
+            presence: Presence::start(&config, hub.clone(), directory.clone(), &tasks, &stopping, &cluster),
             seats: seats.clone(),
             users: users.clone(),
             counters: counters.clone(),

@@ -22,6 +22,7 @@ mod client_events;
 mod cluster;
 mod cluster_api;
 mod cluster_limits;
+mod cluster_presence;
 mod cluster_sessions;
 mod delivery;
 mod drain;

@@ -224,3 +224,90 @@ fn who_could_not_be_announced_as_gone_is_remembered_until_then() {
     assert_eq!(book.announced(500), told("u", Offline));
     assert_eq!((book.seen("u", 500), book.0.wakes_at()), (None, None));
 }
+
+/// What another node has of a user.
+fn row(user: &str, status: Status, sockets: u32, told: Status) -> Row {
+    Row { whom: whom(user), status, sockets, told }
+}
+
+#[test]
+fn a_user_has_the_strongest_status_on_any_node() {
+    let mut book = Told::new();
+    book.change("u", Change::Enter(Online), 0);
+    book.0.learn(1, &row("u", Busy, 1, Offline), 0);
+    book.0.learn(2, &row("u", Away, 2, Offline), 0);
+    assert_eq!(book.announced(0), told("u", Busy), "once");
+    book.0.learn(1, &row("u", Busy, 2, Busy), 5);
+    book.0.learn(1, &row("u", Away, 2, Busy), 6);
+    assert_eq!(book.announced(6), told("u", Online), "at once, since no socket has left");
+    book.change("u", Change::Leave(Online), 10);
+    assert_eq!((book.announced(10), book.announced(10 + GRACE)), (vec![], told("u", Away)));
+    assert!(book.seen("u", 500).is_none() && book.0.users(&id("o"), None, true, 500).count() == 0, "others list it");
+    book.0.learn(1, &row("u", Offline, 0, Away), 600);
+    assert_eq!(book.0.wakes_at(), None);
+    assert!(book.0.forget(2, 700), "its node is gone");
+    assert_eq!(book.seen("u", 750), Some((Away, 700, 0)), "all know it as announced");
+    assert_eq!((book.announced(700), book.announced(700 + GRACE)), (vec![], told("u", Offline)));
+}
+
+#[test]
+fn who_comes_back_on_another_node_was_never_away() {
+    let mut book = Told::new();
+    book.0.learn(1, &row("u", Online, 1, Offline), 0);
+    book.announced(0);
+    book.0.forget(1, 10);
+    book.0.learn(2, &row("u", Online, 1, Online), 50);
+    assert_eq!((book.0.wakes_at(), book.announced(1_000)), (None, vec![]));
+    book.0.learn_part(2, part_of(&whom("u")), &[], 2_000);
+    assert_eq!(book.announced(2_000 + GRACE), told("u", Offline), "of whom a node says nothing it has none");
+}
+
+#[test]
+fn what_was_announced_by_another_is_not_announced_again() {
+    let mut book = Told::new();
+    for user in ["a", "b"] {
+        book.0.learn(1, &row(user, Online, 1, Offline), 0);
+    }
+    assert_eq!(book.0.heard(&whom("a"), Online, 1), (false, false));
+    assert_eq!(book.0.heard(&whom("a"), Online, 2), (true, false), "said twice");
+    assert_eq!(book.announced(3), told("b", Online));
+    assert_eq!(book.0.heard(&whom("b"), Online, 4), (false, false), "this is how it comes to be delivered");
+    // An announcement may come before the news that it is made of, and after what it is not true of any more.
+    assert!(book.0.heard(&whom("c"), Busy, 5).1);
+    book.0.learn(1, &row("c", Busy, 1, Offline), 6);
+    assert!(book.0.heard(&whom("a"), Offline, 7).1);
+    assert_eq!(book.announced(7 + GRACE), told("a", Online));
+}
+
+#[test]
+fn a_new_node_takes_over_what_was_announced() {
+    let (mut old, mut new) = (Told::new(), Told::new());
+    for user in ["there", "leaving"] {
+        old.change(user, Change::Enter(Online), 0);
+    }
+    old.announced(0);
+    old.change("fresh", Change::Enter(Busy), 10);
+    old.change("leaving", Change::Leave(Online), 10);
+    for part in 0..PARTS {
+        new.0.learn_part(1, part, &old.0.rows(part), 20);
+    }
+    let shown: Vec<_> = new.0.announced(&id("o"), None, None, 20).map(|shown| shown.user.to_string()).collect();
+    assert_eq!(shown, ["leaving", "there"]);
+    assert_eq!(new.announced(20), told("fresh", Busy));
+    assert_eq!(new.announced(20 + GRACE), told("leaving", Offline));
+}
+
+#[test]
+fn where_announcements_were_missed_the_book_goes_on_from_what_is() {
+    let mut book = Told::new();
+    for user in ["a", "b"] {
+        book.0.learn(1, &row(user, Online, 1, Offline), 0);
+    }
+    book.0.heard(&whom("a"), Online, 0);
+    book.0.missed_some(false, 5);
+    assert_eq!(book.0.announced(&id("o"), None, None, 5).count(), 2);
+    assert_eq!(book.0.heard(&whom("a"), Online, 6), (false, false), "who was told is not known any more");
+    book.0.learn(1, &row("b", Busy, 1, Online), 7);
+    book.0.missed_some(true, 7);
+    assert_eq!(book.announced(7), told("b", Busy), "who announces still does");
+}
