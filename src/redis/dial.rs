@@ -27,7 +27,7 @@ pub(super) struct Dial {
 }
 
 enum To {
-    Server(Client),
+    Server(Box<Client>),
     /// Sentinels are asked anew each time, by a client that keeps no connection to them.
     Master(Box<dyn Fn() -> Result<SentinelClient, RedisError> + Send + Sync>),
     /// All of it, and its nodes one by one, of which each passes on what is published.
@@ -50,7 +50,7 @@ impl Dial {
                 .into_iter()
                 .map(|url| {
                     let label = format!("{}/{}", url.addr(), url.redis_settings().db());
-                    Ok(dial(label, To::Server(client_of(url, certificates.as_ref())?)))
+                    Ok(dial(label, To::Server(Box::new(client_of(url, certificates.as_ref())?))))
                 })
                 .collect(),
             RedisTopology::Sentinel => {
@@ -89,7 +89,7 @@ impl Dial {
                 .set_number_of_retries(1)
                 .set_connection_timeout(Some(self.timeout))
                 .set_response_timeout(Some(self.timeout));
-            return ConnectionManager::new_with_config(client.clone(), config).await.map(Connection::Managed);
+            return ConnectionManager::new_with_config(client.as_ref().clone(), config).await.map(Connection::Managed);
         }
         self.open(Duration::ZERO).await
     }
@@ -101,7 +101,7 @@ impl Dial {
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(response_timeout));
         let client = match &self.to {
-            To::Server(client) => client.clone(),
+            To::Server(client) => client.as_ref().clone(),
             To::Master(sentinels) => self.master_of(sentinels).await?,
             To::Cluster(cluster, _) => {
                 let config =
@@ -117,7 +117,7 @@ impl Dial {
     /// A connection of its own that hears what is published in channels of these patterns.
     pub(super) async fn subscribe(&self, patterns: &[String]) -> Result<PubSub, RedisError> {
         let clients = match &self.to {
-            To::Server(client) => std::slice::from_ref(client),
+            To::Server(client) => std::slice::from_ref(client.as_ref()),
             To::Master(sentinels) => &[self.master_of(sentinels).await?],
             To::Cluster(_, nodes) => nodes.as_slice(),
         };
