@@ -20,6 +20,9 @@ const UID: &str = "emitter";
 /// The type of a packet that is an event.
 const EVENT: u64 = 2;
 
+/// Lists in lists in lists; each takes its part of the stack.
+const MAX_DEPTH: usize = 128;
+
 /// So many bytes of MessagePack may be one of JSON, and a little more around it.
 const MOST_PER_BYTE: usize = 4;
 
@@ -31,8 +34,8 @@ pub(super) fn publications(message: &[u8], max_bytes: usize) -> Result<Option<Ve
     if message.len() / MOST_PER_BYTE > max_bytes {
         return Err(format!("it has {} bytes; limits.max_message_size_bytes is {max_bytes}", message.len()));
     }
-    let value =
-        rmpv::decode::read_value(&mut &message[..]).map_err(|error| format!("it is no MessagePack: {error}"))?;
+    let value = rmpv::decode::read_value_with_max_depth(&mut &message[..], MAX_DEPTH)
+        .map_err(|error| format!("it is no MessagePack: {error}"))?;
     let parts = value.as_array().map(Vec::as_slice).unwrap_or_default();
     let [uid, packet, options] = parts else { return Err("it is no list of an id, a packet and options".to_owned()) };
     if uid.as_str() != Some(UID) {
