@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tiercast::config::Config;
 
-use crate::kit::{RedisServer, TestServer, nodes_with};
+use crate::kit::{ConnectOptions, RedisServer, TestServer, nodes_with};
 
 const ORGANIZATIONS: usize = 24;
 const SHARDS: usize = 8;
@@ -94,13 +94,25 @@ fn servers() -> [RedisServer; 3] {
 async fn a_third_server_takes_its_shards_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let [a, b, c] = &servers();
-    let before = node(&[a, b]).await;
+    let mut before = node(&[a, b]).await;
+    let mut clients = Vec::new();
+    for _ in 0..SHARDS {
+        let client = before.connect_with(ConnectOptions::named()).await.authenticate("org-0").await;
+        clients.push(client);
+    }
     let positions = publish_to_all(&before, 1).await;
+    let mut kept = Vec::new();
+    for client in &mut clients {
+        let event = client.next_named("kpi:update").await;
+        let offset = event.args.last().cloned().expect("a position");
+        kept.push(json!({ "pid": client.connected["pid"], "offset": offset }));
+    }
     publish_to_all(&before, 2).await;
     let (succeeds, told) = move_shards(folder.path(), &[a, b], &[a, b, c], &[]);
     assert!(!succeeds && told.contains("node-0"), "a node lives: {told}");
     assert!(shards_at(c).is_empty());
-    drop(before);
+    before.stop().await;
+    drop((before, clients));
     for shard in 0..SHARDS {
         for server in [a, b].into_iter().filter(|server| shards_at(server).contains(&shard)) {
             server.run::<()>(&format!("set {{tiercast:{shard}}}:goes soon px 3600000"));
@@ -124,6 +136,15 @@ async fn a_third_server_takes_its_shards_and_nothing_is_lost() {
 
     let after = node(&[a, b, c]).await;
     told_since(&after, &positions, &[2]).await;
+    for auth in kept {
+        let mut client = after.connect_with(ConnectOptions::named().auth(auth)).await;
+        assert_eq!(client.next_named("connected").await.payload()["recovered"], true);
+        client.organization = "org-0".into();
+        let missed = client.next_named("kpi:update").await;
+        assert_eq!(missed.data()["n"], 2);
+        client.expect_silence(&after).await;
+        client.disconnect().await;
+    }
     let later = publish_to_all(&after, 3).await;
     let epoch = |position: &String| position.split_once('.').map(|(epoch, _)| epoch.to_owned());
     assert!(positions.iter().map(epoch).eq(later.iter().map(epoch)), "the history is another");
