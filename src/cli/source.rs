@@ -70,6 +70,7 @@ impl FileArgs {
             &mut jwt.jwks_file,
             &mut tls.cert_file,
             &mut tls.key_file,
+            &mut config.cluster.redis_ca_file,
         ];
         let folder = self.path().parent().unwrap_or(Path::new(""));
         for file in files.into_iter().filter(|file| !file.is_empty()) {
