@@ -11,8 +11,8 @@ import { alert, kpi } from './payloads.js';
 const LIVE = '#state[data-state="live"]';
 const ORGANIZATION = 'org_demo';
 
-async function openDemo(t, options) {
-  const server = await startServer(t, { args: ['--demo'] });
+async function openDemo(t, { environment, ...options } = {}) {
+  const server = await startServer(t, { args: ['--demo'], environment });
   const page = await openPage(t, options);
   await page.goto(server.url);
   await page.waitForSelector(LIVE);
@@ -35,7 +35,8 @@ test('the demo page goes live and its values move', async (t) => {
 });
 
 test('what curl publishes appears on the demo page', async (t) => {
-  const { server, page } = await openDemo(t);
+  // The next value that is made up would take the place of this one before anybody has seen it.
+  const { server, page } = await openDemo(t, { environment: { TIERCAST__DOORS__DEMO__INTERVAL_MS: '3600000' } });
   await server.reaches(1, '/broadcast/kpi', kpi(ORGANIZATION, { health_score: 41.75 }));
   await page.waitForSelector('#kpi-health[data-value="41.75"]');
 

@@ -37,7 +37,7 @@ impl Member {
         let mut seen = None;
         loop {
             let beaten = self.say().await.map_err(|error| {
-                format!("the cluster cannot be joined, since Redis ({}) cannot be used: {error}", self.home().label())
+                format!("the cluster cannot be joined, since Redis at {} (cluster.redis_urls) cannot be used: {error}; start it, or correct the URL, the user or the password", self.home().label())
             })?;
             let (now_ms, gone_at_ms) = match beaten {
                 Beaten::Heard(heard) => {

@@ -51,6 +51,18 @@ impl Hub {
         Some(self.progress_of(&receipt))
     }
 
+    /// The sockets that a message was sent to, as far as this node knows, with their users.
+    pub fn recipients_of(&self, message_id: &str) -> Vec<(PublicId, Option<Id>)> {
+        self.receipts.of_message(message_id).map(|receipt| receipt.sockets()).unwrap_or_default()
+    }
+
+    /// Another node has sent a message to these sockets.
+    pub fn was_sent(&self, message_id: &str, offset: u64, sockets: &[(PublicId, Option<Id>)]) {
+        if let Some(receipt) = self.receipts.of_message(message_id) {
+            receipt.sent(offset, sockets, &[]).into_iter().for_each(|settled| self.settle(settled));
+        }
+    }
+
     pub(super) fn progress_of(&self, receipt: &Receipt) -> Progress {
         receipt.progress(|socket, offset| {
             self.directory.recipient(socket.as_str()).is_some_and(|recipient| recipient.has_been_written(offset))
@@ -80,8 +92,9 @@ impl Hub {
         let keeps = self.offline.keeps(entry);
         let until_ms = if keeps { draft.published_at_ms.saturating_add(self.offline.ttl_ms) } else { 0 };
         let organization = draft.audience.scope().map(|scope| &scope.organization);
-        // Every node knows who is not there, so it is enough that one notes it.
-        let leads = self.leads();
+        // Every node knows who is not there, so it is enough that one notes it: the one that leads, and the one whose
+        // publisher is told that it is noted.
+        let leads = self.leads() || entry.is_own();
         // Before anybody can be known to have acknowledged, so that this is what is noted first.
         if leads || !sockets.is_empty() {
             self.notes.add(self.log.shard_of(organization), || Fact::Sent {

@@ -35,6 +35,9 @@ pub(super) struct Escalation {
     backend: Option<Backend>,
 }
 
+/// The pause after an escalation could not be published.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// What has happened of an escalation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Done {
@@ -72,35 +75,49 @@ impl Hub {
         let (hub, stopping) = (self.clone(), self.stopping.clone());
         *receipt.done() = done;
         self.tasks.spawn(async move {
-            let late = async {
-                tokio::time::sleep(receipt.time_left()).await;
-                hub.leading().await;
-            };
-            tokio::select! {
-                () = receipt.first() => {}
-                // The next process goes on.
-                () = stopping.cancelled() => {}
-                () = late => hub.escalate(&receipt, &entry).await,
+            let mut wait = receipt.time_left();
+            loop {
+                let late = async {
+                    tokio::time::sleep(wait).await;
+                    hub.leading().await;
+                };
+                tokio::select! {
+                    () = receipt.first() => return,
+                    // Another node has done it.
+                    () = receipt.is_escalated() => return,
+                    // The next process goes on.
+                    () = stopping.cancelled() => return,
+                    () = late => {}
+                }
+                if hub.escalate(&receipt, &entry).await {
+                    return;
+                }
+                wait = AGAIN;
             }
         });
     }
 
-    async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry) {
+    /// Does what is yet to be done; false if some of it has to be tried again.
+    async fn escalate(self: &Arc<Self>, receipt: &Receipt, entry: &Entry) -> bool {
         let done = *receipt.done();
         // What could not be stored was refused.
         if entry.is_void() || (done.published && done.called) {
-            return;
+            return true;
         }
         let ack_id = receipt.ack_id;
         let shard = self.log.shard_of(receipt.organization.as_ref());
         let body = self.body(entry, receipt);
         tracing::warn!(message_id = %entry.draft.message_id, event = %entry.draft.event.name, "nobody has acknowledged");
         if !done.published && self.publish_escalation(entry, &body).await {
+            receipt.done().published = true;
             self.notes.add(shard, || Fact::Escalated { ack_id });
         }
         if !done.called && self.call_service(entry, &body).await {
+            receipt.done().called = true;
             self.notes.add(shard, || Fact::Called { ack_id });
         }
+        let done = *receipt.done();
+        done.published && done.called
     }
 
     /// Publishes it if that is configured; false if the next process has to.

@@ -5,6 +5,7 @@
 //! while the server stops is written at its end. Where nodes share the log they
 //! share the notes, and each takes over what the others have noted.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::wire::{PublicId, now_ms};
 
 /// Notes that are written at once, where they can be.
 const AT_ONCE: usize = 256;
+
+/// Notes of a shard that wait for Redis.
+const MOST: usize = 100_000;
 
 /// The pause after notes could not be written for all nodes.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -63,9 +67,10 @@ enum Note {
     Mark(oneshot::Sender<()>),
 }
 
-/// Takes notes; nothing is noted where the log is in memory too.
+/// Takes notes, where nodes share them in a line for each shard, since the Redis of one may be away; nothing is noted
+/// where the log is in memory too.
 #[derive(Debug)]
-pub(super) struct Notes(Option<Queue>);
+pub(super) struct Notes(Vec<Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -78,25 +83,34 @@ struct Queue {
 impl Notes {
     /// Notes that are written until `stopping` is cancelled.
     pub(super) fn start(log: &Arc<Log>, tasks: &TaskTracker, stopping: &CancellationToken) -> Self {
-        if !log.outlives_the_process() {
-            return Self(None);
-        }
-        let (notes, waiting) = unbounded_channel();
-        let waiting = Arc::new(Mutex::new(waiting));
-        tasks.spawn(write(log.clone(), waiting.clone(), stopping.clone()));
-        Self(Some(Queue { notes, waiting, stopping: stopping.clone() }))
+        let lines = match (log.outlives_the_process(), log.is_shared()) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => log.shards(),
+        };
+        let line = |_| {
+            let (notes, waiting) = unbounded_channel();
+            let waiting = Arc::new(Mutex::new(waiting));
+            tasks.spawn(write(log.clone(), waiting.clone(), stopping.clone()));
+            Queue { notes, waiting, stopping: stopping.clone() }
+        };
+        Self((0..lines).map(line).collect())
+    }
+
+    fn line(&self, shard: usize) -> Option<&Queue> {
+        self.0.get(shard % self.0.len().max(1))
     }
 
     /// Notes a fact about a message of an organization in a shard.
     pub(super) fn add(&self, shard: usize, fact: impl FnOnce() -> Fact) {
-        if let Some(queue) = &self.0 {
+        if let Some(queue) = self.line(shard) {
             queue.notes.send(Note::Fact(shard, fact())).ok();
         }
     }
 
-    /// Waits until everything noted so far is written, or is about to be since the server stops.
-    pub(super) async fn written(&self) {
-        let Some(queue) = &self.0 else { return };
+    /// Waits until everything noted so far of a shard is written, or is about to be since the server stops.
+    pub(super) async fn written(&self, shard: usize) {
+        let Some(queue) = self.line(shard) else { return };
         let (reached, wait) = oneshot::channel();
         if queue.notes.send(Note::Mark(reached)).is_ok() {
             tokio::select! {
@@ -108,13 +122,14 @@ impl Notes {
 
     /// Writes what was noted since the task has ended.
     pub(super) fn finish(&self, log: &Log) {
-        let Some(queue) = &self.0 else { return };
-        let Ok(mut waiting) = queue.waiting.try_lock() else { return };
         let mut shared = Vec::new();
-        while let Ok(note) = waiting.try_recv() {
-            match note {
-                Note::Fact(shard, fact) if log.is_shared() => shared.push((shard, shared_record(log, &fact))),
-                note => write_one(log, note),
+        for queue in &self.0 {
+            let Ok(mut waiting) = queue.waiting.try_lock() else { continue };
+            while let Ok(note) = waiting.try_recv() {
+                match note {
+                    Note::Fact(shard, fact) if log.is_shared() => shared.push((shard, shared_record(log, &fact))),
+                    note => write_one(log, note),
+                }
             }
         }
         if !shared.is_empty()
@@ -150,7 +165,7 @@ async fn write(log: Arc<Log>, waiting: Arc<Mutex<UnboundedReceiver<Note>>>, stop
             () = stopping.cancelled() => return,
         }
         if log.is_shared() {
-            write_shared(&log, &mut notes, &stopping).await;
+            write_shared(&log, &mut notes, &mut waiting, &stopping).await;
             continue;
         }
         for note in notes.drain(..) {
@@ -176,24 +191,52 @@ fn write_one(log: &Log, note: Note) {
 }
 
 /// Writes notes for all nodes, however long Redis is away; nobody waits for them meanwhile.
-async fn write_shared(log: &Log, notes: &mut Vec<Note>, stopping: &CancellationToken) {
-    let (mut facts, mut marks) = (Vec::new(), Vec::new());
-    for note in notes.drain(..) {
-        match note {
-            Note::Fact(shard, fact) => facts.push((shard, shared_record(log, &fact))),
-            Note::Mark(reached) => marks.push(reached),
+async fn write_shared(
+    log: &Log,
+    notes: &mut Vec<Note>,
+    waiting: &mut UnboundedReceiver<Note>,
+    stopping: &CancellationToken,
+) {
+    let (mut facts, mut marks) = (VecDeque::new(), Vec::new());
+    sort(log, notes, &mut facts, &mut marks);
+    while let Err(error) = log.note_shared(facts.make_contiguous()).await {
+        if !marks.is_empty() {
+            not_written(&error);
         }
-    }
-    while let Err(error) = log.note_shared(&facts).await {
-        not_written(&error);
         marks.clear();
-        tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
-            () = stopping.cancelled() => return,
+        let mut pause = std::pin::pin!(tokio::time::sleep(AGAIN));
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                _ = waiting.recv_many(notes, AT_ONCE) => {
+                    sort(log, notes, &mut facts, &mut Vec::new());
+                    // What nobody can write down for so long is forgotten from the front.
+                    facts.drain(..facts.len().saturating_sub(MOST));
+                }
+                () = stopping.cancelled() => {
+                    log.note_shared(facts.make_contiguous()).await.ok();
+                    return;
+                }
+            }
         }
     }
     for reached in marks {
         reached.send(()).ok();
+    }
+}
+
+/// Takes notes apart: what is to be written, and who waits for that.
+fn sort(
+    log: &Log,
+    notes: &mut Vec<Note>,
+    facts: &mut VecDeque<(usize, Vec<u8>)>,
+    marks: &mut Vec<oneshot::Sender<()>>,
+) {
+    for note in notes.drain(..) {
+        match note {
+            Note::Fact(shard, fact) => facts.push_back((shard, shared_record(log, &fact))),
+            Note::Mark(reached) => marks.push(reached),
+        }
     }
 }
 

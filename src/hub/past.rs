@@ -27,7 +27,7 @@ impl Hub {
                     if let Some((shard, offset)) = self.log.place(position) {
                         reached[shard] = reached[shard].max(Some(offset));
                         if let (Some(ack_id), true) = (ack_id, *escalates) {
-                            watched.insert(*ack_id, (shard, offset, Done::default()));
+                            watched.entry(*ack_id).or_insert((shard, offset, Done::default()));
                         }
                     }
                 }

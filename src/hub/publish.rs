@@ -202,6 +202,8 @@ impl Hub {
                 shard..shard + 1
             }
         };
+        // Where what is noted of it is, too.
+        let first = shards.start;
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
         let position = if self.log.is_shared() {
             // It is an entry when it is read back.
@@ -225,7 +227,7 @@ impl Hub {
             whole.add(report);
         }
         if for_users {
-            self.notes.written().await;
+            self.notes.written(first).await;
         }
         let Report { recipients, explanation } = whole;
         Ok(Published { message_id, position, recipients, sent_at_ms, explanation })

@@ -200,6 +200,7 @@ impl Receipts {
     pub(super) fn escalated(&self, ack_id: u64, what: impl FnOnce(&mut Done)) {
         if let Some(receipt) = self.of_ack(ack_id) {
             what(&mut receipt.done());
+            receipt.changed.notify_waiters();
         }
     }
 
@@ -232,6 +233,13 @@ impl Receipt {
         };
         self.changed.notify_waiters();
         early.iter().filter_map(|(socket, at_ms)| self.acknowledge(socket, *at_ms)).collect()
+    }
+
+    /// The sockets it was sent to.
+    pub(super) fn sockets(&self) -> Vec<(PublicId, Option<Id>)> {
+        let state = self.lock();
+        let sent = |recipient: &Addressee| Some((recipient.socket.clone()?, recipient.user.clone()));
+        state.recipients.iter().filter_map(sent).collect()
     }
 
     /// The message is about to be sent to another socket of a user, who has not acknowledged it: it takes the place of
@@ -291,6 +299,15 @@ impl Receipt {
     /// Waits until somebody has acknowledged.
     pub(super) async fn first(&self) {
         self.until(|state| state.recipients.iter().any(|recipient| recipient.acknowledged_at.is_some())).await;
+    }
+
+    /// Waits until everything is done that is to happen since nobody has acknowledged.
+    pub(super) async fn is_escalated(&self) {
+        self.until(|_| {
+            let done = *self.done();
+            done.published && done.called
+        })
+        .await;
     }
 
     /// Waits until all recipients have acknowledged, the time is up, or `enough` ends.

@@ -30,6 +30,8 @@ pub(super) struct Shared {
 struct Published {
     draft: Draft,
     report: oneshot::Sender<Report>,
+    /// Its offset, once Redis has it.
+    there: Option<u64>,
 }
 
 /// Takes back what was not read back.
@@ -79,13 +81,16 @@ impl Log {
         let head = codec::head(draft, &self.catalogue);
         let parts = [head.as_slice(), draft.payload.get().as_bytes()];
         let sending = shards.zip(reports).map(|(shard, report)| {
-            let published = Published { draft: draft.clone(), report };
+            let published = Published { draft: draft.clone(), report, there: None };
             shared.published(shard).insert(draft.message_id.clone(), published);
             let expected = Expected { shared, shard, message_id: &draft.message_id, is_there: false };
             async move {
                 let mut expected = expected;
                 let appended = shared.streams.append(shard, draft.published_at_ms, &parts).await;
                 expected.is_there = appended.is_ok();
+                if let Ok((_, offset)) = &appended {
+                    self.expect(shard, &draft.message_id, *offset);
+                }
                 appended
             }
         });
@@ -95,6 +100,19 @@ impl Log {
             first.get_or_insert(Position { epoch: epoch.into(), offset });
         }
         first.ok_or(StoreError::NotShared)
+    }
+
+    /// Redis has an entry that this node is going to read, unless it has been lost meanwhile.
+    fn expect(&self, shard: usize, message_id: &str, offset: u64) {
+        let Some(shared) = self.keeper() else { return };
+        // As in `jump`: first the ring, then what was published.
+        let ring = self.shards[shard].lock();
+        let mut published = shared.published(shard);
+        if ring.last >= offset {
+            published.remove(message_id);
+        } else if let Some(own) = published.get_mut(message_id) {
+            own.there = Some(offset);
+        }
     }
 
     /// Reads what is new in a shard; what is noted from behind a note on.
@@ -132,7 +150,12 @@ impl Log {
     /// What is read from here on follows an offset; of another life of the shard, if `is_reborn`.
     pub fn jump(&self, shard: usize, offset: u64, is_reborn: bool) {
         let epoch = self.keeper().filter(|_| is_reborn).map(|shared| shared.streams.epoch(shard));
-        self.shards[shard].lock().jump(offset, epoch);
+        let mut ring = self.shards[shard].lock();
+        ring.jump(offset, epoch);
+        if let Some(shared) = self.keeper() {
+            // Nobody is going to read these: whoever waits for them is told nothing more.
+            shared.published(shard).retain(|_, own| own.there.is_none_or(|there| there > offset));
+        }
     }
 
     /// Writes notes of shards down, in order.

@@ -89,7 +89,9 @@ impl Dial {
                 .set_number_of_retries(1)
                 .set_connection_timeout(Some(self.timeout))
                 .set_response_timeout(Some(self.timeout));
-            return ConnectionManager::new_with_config(client.as_ref().clone(), config).await.map(Connection::Managed);
+            let connecting = ConnectionManager::new_with_config(client.as_ref().clone(), config);
+            let connected = tokio::time::timeout(self.timeout, connecting).await.map_err(|_| no_answer())?;
+            return connected.map(Connection::Managed);
         }
         self.open(Duration::ZERO).await
     }

@@ -16,11 +16,21 @@ use super::dial::Dial;
 #[derive(Debug)]
 pub struct Server {
     dial: Dial,
-    shared: Mutex<Option<Connection>>,
+    shared: Mutex<Shared>,
     is_away: AtomicBool,
     /// Whether it only reads, which nothing but a script shows: every script of ours may write.
     is_read_only: AtomicBool,
     away_since: std::sync::Mutex<Option<Instant>>,
+}
+
+/// The connection that everybody shares.
+#[derive(Debug, Default)]
+struct Shared {
+    connection: Option<Connection>,
+    /// How often one was opened.
+    opened: u64,
+    /// When the last attempt failed, and why: whoever has waited for it need not fail by itself.
+    failed: Option<(Instant, RedisError)>,
 }
 
 impl Server {
@@ -102,7 +112,7 @@ impl Server {
     }
 
     pub(super) async fn close(&self) {
-        *self.shared.lock().await = None;
+        self.shared.lock().await.connection = None;
     }
 
     /// Takes note of what came of a command on a connection of its own.
@@ -126,25 +136,43 @@ impl Server {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let outcome = match self.connection().await {
-            Ok(connection) => run(connection).await,
-            Err(error) => Err(error),
+        let (outcome, number) = match self.connection().await {
+            Ok((connection, number)) => (run(connection).await, Some(number)),
+            Err(error) => (Err(error), None),
         };
         if outcome.as_ref().err().is_some_and(is_loss) {
             // The next one is opened anew: behind the name or the sentinels there may be another master by now.
-            *self.shared.lock().await = None;
+            let mut shared = self.shared.lock().await;
+            if number == Some(shared.opened) {
+                shared.connection = None;
+            }
         }
         self.heed(outcome.as_ref().err());
         outcome
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
+    /// The connection, and its number.
+    async fn connection(&self) -> Result<(Connection, u64), RedisError> {
+        let came = Instant::now();
         let mut shared = self.shared.lock().await;
-        if let Some(connection) = &*shared {
-            return Ok(connection.clone());
+        if let Some(connection) = &shared.connection {
+            return Ok((connection.clone(), shared.opened));
         }
-        let opened = self.dial.shared().await?;
-        Ok(shared.insert(opened).clone())
+        if let Some((at, error)) = &shared.failed
+            && *at >= came
+        {
+            return Err(error.clone());
+        }
+        match self.dial.shared().await {
+            Ok(opened) => {
+                shared.opened += 1;
+                Ok((shared.connection.insert(opened).clone(), shared.opened))
+            }
+            Err(error) => {
+                shared.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
 }
 

@@ -28,6 +28,9 @@ use crate::rooms::{Scope, parse_namespace};
 use crate::wire::packet::Admission;
 use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
 
+/// How long a transport that is closed may take to be gone.
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// How long a transport takes to close.
 const CLOSED: Duration = Duration::from_secs(3);
 
@@ -66,7 +69,7 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
             let admitted = if is_known {
                 sessions.admit(&socket, auth, visit)
             } else {
-                connection.iter().for_each(|connection| connection.cut());
+                send_away(&socket, connection.as_ref()).await;
                 Err(WireError::Stopping)
             };
             if let (Err(_), Some(connection)) = (&admitted, &connection) {
@@ -87,6 +90,16 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
         if let Some(connection) = connection {
             connection.let_in();
         }
+    }
+}
+
+/// Closes the transport of a socket that is on its way in, and gives that time to happen: a refusal that came before
+/// would keep a stock client away for good.
+async fn send_away(socket: &Socket<RoomAdapter>, connection: Option<&Arc<Connection>>) {
+    if let Some(connection) = connection {
+        connection.set_sid(socket.id);
+        connection.cut();
+        tokio::time::sleep(CLOSING).await;
     }
 }
 

@@ -67,7 +67,7 @@ impl Sessions {
             return without();
         }
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
-        let Ok(claimed) = shared.claim(&key, "").await else { return without() };
+        let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, "")).await else { return without() };
         if let Some(claimed) = claimed {
             let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
             if *claimed.owner != *shared.me {

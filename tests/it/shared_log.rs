@@ -331,3 +331,19 @@ async fn nodes_follow_sentinels_to_another_master() {
         while number(&client.next_named("kpi:update").await) != 8 {}
     }
 }
+
+#[tokio::test]
+async fn a_publisher_that_waits_hears_who_acknowledges_on_other_nodes() {
+    let redis = RedisServer::start();
+    let nodes = nodes(&redis, 3).await;
+    let mut client = user(&nodes[1], "there").await;
+    let mut body = kpi(1);
+    (body["requires_ack"], body["ack_timeout_ms"]) = (json!(true), json!(10_000));
+    let acknowledging = async {
+        let event = client.next_named("kpi:update").await;
+        client.ack(&event, json!(null));
+    };
+    let ((status, answer), ()) = tokio::join!(nodes[0].publish("/broadcast?wait=ack", body), acknowledging);
+    assert_eq!((status, answer["pending"].as_array().map(Vec::len)), (200, Some(0)), "{answer}");
+    assert_eq!(answer["acknowledged"][0]["user_id"], "there", "{answer}");
+}

@@ -19,7 +19,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use super::explanation;
 use super::idempotency::{self, hash};
-use super::messages::look_elsewhere;
+use super::messages::{hear_recipients, look_elsewhere};
 use super::others;
 use super::path::Path;
 use super::targets::check;
@@ -284,6 +284,11 @@ async fn publish_now(
             explanation::everywhere(&doors, &published.message_id, published.recipients, explanation).await;
         answer["explanation"] = explained;
         unanswered.extend(missing);
+    }
+    if waits && timeout.is_some() {
+        let organization = scope.as_ref().map(|scope| &scope.organization);
+        unanswered
+            .extend(hear_recipients(&doors, &published.message_id, organization, published.position.offset).await);
     }
     if let (true, Some(timeout)) = (waits, timeout)
         && let Some(mut progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await

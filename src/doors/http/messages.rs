@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::caller::Caller;
@@ -17,6 +19,7 @@ use crate::delivery::{envelope, rooms_of};
 use crate::doors::state::Doors;
 use crate::hub::{Acknowledgement, Delivery, Progress};
 use crate::log::Audience;
+use crate::rooms::Id;
 use crate::wire::{PublicId, WireError};
 
 /// Answers `{success, message, position, channels[], rooms[], target?, except_socket_ids?}`.
@@ -78,12 +81,57 @@ pub(in crate::doors) async fn receipts(
 /// The question to other nodes: to which of these sockets of theirs a message was written.
 const WRITTEN: &str = "written";
 
+/// Whom a message was sent to, once a node has delivered it.
+const SENT: &str = "sent";
+
+/// What is asked of a message.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    message_id: String,
+    organization: Option<Id>,
+    offset: u64,
+}
+
 pub(super) fn answer_others(doors: &Arc<Doors>) {
+    let asked = doors.clone();
+    doors.cluster.answer(SENT, move |Sent { message_id, organization, offset }| {
+        let doors = asked.clone();
+        async move {
+            let deadline = Duration::from_millis(doors.config.cluster.request_timeout_ms);
+            let caught_up = doors.hub.caught_up(organization.as_ref(), offset);
+            // Who cannot say in time says nothing.
+            tokio::time::timeout(deadline, caught_up).await.ok()?;
+            Some(doors.hub.recipients_of(&message_id))
+        }
+    });
     others::answer(doors, WRITTEN, |doors, message_id: String| -> Vec<PublicId> {
         let progress = doors.hub.progress(&message_id).map(|(_, progress)| progress.pending).unwrap_or_default();
         let written = progress.into_iter().filter(|pending| pending.state == Delivery::Written);
         written.filter_map(|pending| pending.socket_id).collect()
     });
+}
+
+/// Hears from all nodes whom they have sent a message of an organization to, so that it is known who has yet to
+/// acknowledge it; tells which nodes have not said.
+pub(super) async fn hear_recipients(
+    doors: &Doors,
+    message_id: &str,
+    organization: Option<&Id>,
+    offset: u64,
+) -> Vec<NodeId> {
+    if doors.cluster.is_alone() {
+        return Vec::new();
+    }
+    let question = Sent { message_id: message_id.to_owned(), organization: organization.cloned(), offset };
+    let asked = doors.cluster.ask::<Option<Vec<(PublicId, Option<Id>)>>>(SENT, &question).await;
+    let mut unanswered = asked.unanswered;
+    for answer in asked.answers {
+        match answer.answer {
+            Some(sockets) => doors.hub.was_sent(message_id, offset, &sockets),
+            None => unanswered.push(answer.node),
+        }
+    }
+    unanswered
 }
 
 /// What waits for sockets of other nodes may have been written there; tells which nodes do not say.

@@ -8,15 +8,18 @@ use redis::Script;
 /// before: that one would have had to take more records than these in each millisecond of its time.
 pub(super) const OFFSETS_PER_MS: u64 = 1_000;
 
-/// Sees to it that a shard has a life other than the one that is told to be over, and tells which.
+/// Sees to it that a shard has a life other than the one that is told to be over, and none before the one that is
+/// known, and tells which. A stream that has come back from an old copy begins another.
 ///
-/// Keys: the life, the stream. Argument: the life that is over, or nothing.
+/// Keys: the life, the stream. Arguments: the life that is over, or nothing; the life that is known; the first that a new
+/// one may be, so that its offsets are greater than those that were read.
 pub(super) static BEGIN: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local life = redis.call('GET', KEYS[1])
         local is_there = redis.call('EXISTS', KEYS[2]) == 1
-        if life and is_there and life ~= ARGV[1] then return life end
+        local is_over = life == ARGV[1] or (life and tonumber(life) < tonumber(ARGV[2]))
+        if life and is_there and not is_over then return life end
         local time = redis.call('TIME')
         local new = time[1] * 1000 + math.floor(time[2] / 1000)
         if life and tonumber(life) >= new then new = tonumber(life) + 1 end
@@ -25,6 +28,7 @@ pub(super) static BEGIN: LazyLock<Script> = LazyLock::new(|| {
             local before = last and tonumber(string.match(last[1], '^(%d+)-')) or 0
             if before >= new then new = before + 1 end
         end
+        if new < tonumber(ARGV[3]) then new = tonumber(ARGV[3]) end
         new = string.format('%.0f', new)
         redis.call('XADD', KEYS[2], new .. '-' .. new .. '000', 'begins', new)
         redis.call('SET', KEYS[1], new)

@@ -89,8 +89,10 @@ impl Shard {
 
     /// The life of the shard in Redis; one begins if there is none, or if it is the one that is `over`.
     pub(super) async fn begin(&self, over: Option<u64>) -> Result<u64, RedisError> {
+        let Known { life, head, .. } = *self.known();
         let mut script = BEGIN.key(&self.life_key);
         script.key(&self.stream).arg(over.map(|life| life.to_string()).unwrap_or_default());
+        script.arg(life).arg(head / scripts::OFFSETS_PER_MS + 1);
         self.server().script(&script).await
     }
 

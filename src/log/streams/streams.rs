@@ -74,6 +74,7 @@ impl Streams {
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Result<Arc<Self>, StreamError> {
+        agree_on_shards(redis).await?;
         let name = random_letters(12);
         let (mut shards, mut queues) = (Vec::new(), Vec::new());
         for number in 0..redis.keys.shards() {
@@ -213,6 +214,21 @@ impl Streams {
         let away = || Err(StreamError::Away(self.shards[0].server().label().to_owned()));
         self.reader.wait(asking).unwrap_or_else(away)
     }
+}
+
+/// All nodes have the same number of shards, or an organization would be in one here and in another there.
+async fn agree_on_shards(redis: &Redis) -> Result<(), StreamError> {
+    let (key, own, server) = (redis.keys.of(0, "shards"), redis.keys.shards(), redis.server_of(0));
+    let refused = |reason: String| StreamError::Refused { server: server.label().to_owned(), reason };
+    let mut agreeing = redis::pipe();
+    agreeing.cmd("SET").arg(&key).arg(own).arg("NX").ignore().cmd("GET").arg(&key);
+    let (agreed,): (usize,) = server.pipe(&agreeing).await.map_err(|error| refused(error.to_string()))?;
+    if agreed != own {
+        return Err(refused(format!(
+            "this cluster has log.shards = {agreed}, and this node {own}; set {agreed}, or another cluster.prefix"
+        )));
+    }
+    Ok(())
 }
 
 /// A page of about so many records and bytes, but of one at least if there is one.

@@ -113,6 +113,9 @@ impl Tail {
                 if life != self.life {
                     self.begin(life, life * OFFSETS_PER_MS);
                 }
+                if offset > self.offset + 1 {
+                    self.gap(offset - 1);
+                }
                 self.offset = offset;
                 if let Some(record) = record_of(id) {
                     self.take(offset, record);
@@ -152,8 +155,11 @@ impl Tail {
         let Some(look) = self.shard.look(self.life, self.offset).await? else {
             return self.begin_anew(None).await;
         };
-        if look.life != self.life {
-            self.begin(look.life, look.life * OFFSETS_PER_MS);
+        if look.life < self.life {
+            return self.begin_anew(None).await;
+        }
+        if look.life > self.life {
+            // What is left of this life is read first, and then what marks the beginning of the next.
             return Ok(());
         }
         let is_another = || self.last.as_ref().is_some_and(|last| !look.record.is_empty() && *last != look.record);
@@ -163,12 +169,17 @@ impl Tail {
         let first = look.first.filter(|(life, _)| *life == self.life).map_or(look.last.1 + 1, |(_, first)| first);
         self.shard.known().first = first;
         if first > self.offset + 1 {
-            tracing::error!(shard = self.shard.number, "Redis has dropped records that this node had not read");
-            (self.offset, self.last) = (first - 1, None);
-            self.shard.has_read(self.life, self.offset);
-            self.found.push_back(News::Gap(self.offset));
+            self.gap(first - 1);
         }
         Ok(())
+    }
+
+    /// What is up to here is gone unread.
+    fn gap(&mut self, offset: u64) {
+        tracing::error!(shard = self.shard.number, "Redis has dropped records that this node had not read");
+        (self.offset, self.last) = (offset, None);
+        self.shard.has_read(self.life, offset);
+        self.found.push_back(News::Gap(offset));
     }
 
     async fn begin_anew(&mut self, over: Option<u64>) -> Result<(), RedisError> {

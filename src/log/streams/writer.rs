@@ -94,6 +94,7 @@ async fn append(shard: &Shard, number: u64, mut batch: Vec<Append>) {
                 match shard.begin(over).await {
                     Ok(life) => {
                         shard.begins(life);
+                        tokio::time::sleep(PAUSE).await;
                         continue;
                     }
                     Err(error) => error,
