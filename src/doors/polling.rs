@@ -196,7 +196,7 @@ async fn post(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
     response
 }
 
-fn too_large(limit: usize) -> Response {
+pub(super) fn too_large(limit: usize) -> Response {
     let error = WireError::TooLarge { size: limit.saturating_add(1), limit };
     let body = json!({ "error": error.to_string(), "code": error.code() });
     (StatusCode::PAYLOAD_TOO_LARGE, axum::Json(body)).into_response()

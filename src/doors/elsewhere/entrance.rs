@@ -7,6 +7,7 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::HeaderName;
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 
 use crate::doors::handshake::Query;
 use crate::doors::socketio::{self, refusal};
@@ -33,5 +34,10 @@ pub(in crate::doors) async fn receive(
     if query.sid.is_none() || query.node.is_some() {
         return refusal(1);
     }
+    // Read whole before anything is answered: a node that is answered while it still sends may not see the answer.
+    let (parts, body) = request.into_parts();
+    let limit = doors.config.limits.max_message_size_bytes;
+    let Ok(body) = Limited::new(body, limit).collect().await else { return refusal(3) };
+    let request = Request::from_parts(parts, Body::from(body.to_bytes()));
     socketio::serve(&doors, peer, &query, request).await
 }

@@ -12,12 +12,14 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::entrance::{PATH, PROOF};
 use super::neighbours::Neighbours;
 use super::tunnel;
 use crate::connection::EngineIo;
 use crate::doors::handshake::Query;
+use crate::doors::polling::too_large;
 use crate::doors::socketio::refusal;
 use crate::doors::state::Doors;
 use crate::doors::upgrade::is_upgrade;
@@ -35,7 +37,13 @@ pub(in crate::doors) async fn pass_on(doors: &Doors, query: &Query<'_>, mut requ
     let Ok(head) = head.method(request.method().clone()).body(()) else { return refusal(1) };
     let client = is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let arrival = request.extensions_mut().remove::<Arc<Arrival>>();
-    let passed = head.map(|()| request.into_body());
+    let limit = doors.config.limits.max_message_size_bytes;
+    let body = match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return too_large(limit),
+        Err(_) => return refusal(3),
+    };
+    let passed = head.map(|()| Body::from(body));
     let mut response = match tokio::time::timeout(neighbours.patience, neighbours.client.request(passed)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
