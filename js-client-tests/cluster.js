@@ -8,11 +8,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { request, startServer, until } from './harness.js';
+import { freePort } from './plain.js';
 
 const EXAMPLES = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../examples/cluster/nginx');
 
 /** Starts a `redis-server` that keeps nothing on the disk, and ends it with the test, after its nodes. */
-async function startRedis(t, nodes) {
+export async function startRedis(t, nodes) {
   const port = await freePort();
   const only = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
   run(t, 'redis-server', only.map(String), () => Promise.allSettled(nodes.map((node) => node.stop())));
@@ -109,12 +110,4 @@ async function accepts(port) {
     socket.once('error', () => resolve(false));
     socket.once('connect', () => socket.destroy());
   });
-}
-
-export async function freePort() {
-  const listener = net.createServer();
-  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
-  const { port } = listener.address();
-  await new Promise((resolve) => listener.close(resolve));
-  return port;
 }

@@ -1,56 +1,30 @@
 // `@socket.io/redis-emitter`, as other services use it, on a Redis of the test's own.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import net from 'node:net';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import test from 'node:test';
 import redisEmitter from '@socket.io/redis-emitter';
 import { createClient } from 'redis';
+import { startRedis } from './cluster.js';
 import { connected, startServer, subscribe, until } from './harness.js';
 
 const { Emitter } = redisEmitter;
 
-/** A port that nobody has at this moment. */
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** A `redis-server`, gone with the test, and a client of it. */
-async function startRedis(t) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'tiercast-redis-'));
-  const port = await freePort();
-  const own = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--dir', folder];
-  const child = spawn('redis-server', own, { stdio: 'ignore' });
-  const exited = new Promise((resolve) => child.once('close', resolve));
-  const url = `redis://127.0.0.1:${port}`;
-  const client = createClient({ url, socket: { reconnectStrategy: 20 } });
-  client.on('error', () => {});
-  t.after(async () => {
-    client.destroy();
-    child.kill('SIGKILL');
-    await exited;
-    await rm(folder, { recursive: true, force: true });
-  });
-  await client.connect();
-  return { url, client };
-}
-
 /** A node that listens for emitters; its emitter, with `emitted`, which tells that everything before has come. */
 async function start(t, { key } = {}) {
-  const redis = await startRedis(t);
-  const cluster = { redis_urls: [redis.url], emitter: true, heartbeat_ms: 100, node_timeout_ms: 1_000 };
+  const nodes = [];
+  const url = await startRedis(t, nodes);
+  const client = createClient({ url, socket: { reconnectStrategy: false } });
+  // Redis goes before its client.
+  client.on('error', () => {});
+  t.after(() => client.isOpen && client.destroy());
+  await client.connect();
+  const cluster = { redis_urls: [url], emitter: true, heartbeat_ms: 100, node_timeout_ms: 1_000 };
   if (key) cluster.emitter_key = key;
   const server = await startServer(t, { config: { log: { store: 'redis' }, cluster } });
-  await until(async () => (await redis.client.pubSubNumPat()) === 2, () => 'the node to listen');
+  nodes.push(server);
+  await until(async () => (await client.pubSubNumPat()) === 2, () => 'the node to listen');
   await until(async () => (await server.get('/nodes')).body.nodes[0]?.leader, () => 'the node to lead');
-  return { server, redis, emitter: new Emitter(redis.client, key ? { key } : {}) };
+  return { server, client, emitter: new Emitter(client, key ? { key } : {}) };
 }
 
 const names = (socket) => socket.inbox.all('kpi:update').map(({ n }) => n);
@@ -105,10 +79,10 @@ test('what cannot be meant is refused, and the log says why', async (t) => {
 });
 
 test('the key is configured on both sides', async (t) => {
-  const { server, emitter, redis } = await start(t, { key: 'my*[app]' });
+  const { server, emitter, client } = await start(t, { key: 'my*[app]' });
   const agent = await server.subscriber('acme', { channels: ['kpi'] });
-  new Emitter(redis.client).to('org:acme').emit('kpi:update', { n: 1 });
-  new Emitter(redis.client, { key: 'my-other-app' }).to('org:acme').emit('kpi:update', { n: 2 });
+  new Emitter(client).to('org:acme').emit('kpi:update', { n: 1 });
+  new Emitter(client, { key: 'my-other-app' }).to('org:acme').emit('kpi:update', { n: 2 });
   emitter.to('org:acme').emit('kpi:update', { n: 3 });
   await agent.inbox.next('kpi:update', ({ n }) => n === 3);
   assert.deepEqual(names(agent), [3]);

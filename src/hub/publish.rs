@@ -110,7 +110,7 @@ pub struct Published {
 }
 
 impl Hub {
-    /// A hub over a log; its sequencers end when `stopping` is cancelled. the nodes of the
+    /// A hub over a log; its sequencers end when `stopping` is cancelled. The nodes of the
     /// cluster share the log, and one of them leads.
     ///
     /// # Errors

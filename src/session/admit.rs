@@ -28,8 +28,8 @@ use crate::rooms::{Scope, parse_namespace};
 use crate::wire::packet::Admission;
 use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
 
-/// How long a transport that is closed may take to be gone.
-const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a transport that is cut may take to be gone.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long a transport takes to close.
 const CLOSED: Duration = Duration::from_secs(3);
@@ -66,12 +66,18 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
                 Some(connection) => sessions.fetch(connection, socket.ns(), auth).await,
                 None => true,
             };
-            let admitted = if is_known {
-                sessions.admit(&socket, auth, visit)
-            } else {
-                send_away(&socket, connection.as_ref()).await;
-                Err(WireError::Stopping)
+            let admitted = match &connection {
+                Some(connection) if !is_known => {
+                    connection.set_sid(socket.id);
+                    connection.cut();
+                    Err(WireError::Stopping)
+                }
+                _ => sessions.admit(&socket, auth, visit),
             };
+            if admitted == Err(WireError::Stopping) {
+                // It is cut, and comes back; a refusal that was faster would keep a stock client away for good.
+                tokio::time::sleep(CLOSING).await;
+            }
             if let (Err(_), Some(connection)) = (&admitted, &connection) {
                 connection.let_in();
             }
@@ -90,16 +96,6 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
         if let Some(connection) = connection {
             connection.let_in();
         }
-    }
-}
-
-/// Closes the transport of a socket that is on its way in, and gives that time to happen: a refusal that came before
-/// would keep a stock client away for good.
-async fn send_away(socket: &Socket<RoomAdapter>, connection: Option<&Arc<Connection>>) {
-    if let Some(connection) = connection {
-        connection.set_sid(socket.id);
-        connection.cut();
-        tokio::time::sleep(CLOSING).await;
     }
 }
 
