@@ -150,13 +150,6 @@ impl Recipient {
         result
     }
 
-    /// Changes the forms it wants events in.
-    pub fn set_forms(&self, forms: Forms) {
-        let mut wants = self.write_wants();
-        wants.interest.forms = forms;
-        self.unfiltered.store(unfiltered(&wants.interest), Ordering::Relaxed);
-    }
-
     /// The forms it wants, if it filters nothing out.
     pub(super) fn unfiltered(&self) -> Option<Forms> {
         match self.unfiltered.load(Ordering::Relaxed) {

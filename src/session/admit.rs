@@ -149,7 +149,7 @@ impl Sessions {
             }
             (None, Some(identity)) => {
                 let earlier = session.last_interest(&identity);
-                session.identify(&identity, earlier)?;
+                session.identify(&identity, earlier, None)?;
                 if session.scope.is_some() {
                     subscribe::in_namespace(&session, channels)?;
                 }

@@ -39,12 +39,8 @@ fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireErr
     let earlier = session.last_interest(&identity).filter(|_| session.is_unknown());
     let restored: Vec<Box<str>> =
         earlier.iter().flat_map(|earlier| &earlier.subscriptions).map(|one| one.id.clone()).collect();
-    let Identified { owed, mut left } = session.identify(&identity, earlier)?;
+    let Identified { owed, mut left } = session.identify(&identity, earlier, forms)?;
     left.append(&mut renew_others(session, &sessions, &identity));
-    if let Some(forms) = forms {
-        session.recipient.set_forms(forms);
-        session.changed();
-    }
     let mut answer = json!({
         "success": true,
         "socket_id": session.recipient.id,
@@ -81,7 +77,11 @@ fn renew_others(session: &Session, sessions: &Sessions, identity: &Identity) -> 
         let other = other.identity();
         other.is_some_and(|other| (&other.user, &other.organization) == (&identity.user, &identity.organization))
     };
-    others.filter(same).filter_map(|other| other.identify(identity, None).ok()).flat_map(|other| other.left).collect()
+    others
+        .filter(same)
+        .filter_map(|other| other.identify(identity, None, None).ok())
+        .flat_map(|other| other.left)
+        .collect()
 }
 
 /// What a client may do, in words for whoever debugs it.

@@ -8,7 +8,7 @@ use crate::delivery::Interest;
 use crate::events::ChannelMask;
 use crate::hub::Owed;
 use crate::stats::Refusal;
-use crate::wire::WireError;
+use crate::wire::{Forms, WireError};
 
 /// What becomes of a socket that says who it is.
 #[derive(Debug, Default)]
@@ -22,12 +22,18 @@ pub(super) struct Identified {
 impl Session {
     /// Makes the socket somebody: takes a seat, joins rooms, begins to receive. With the interest of an earlier
     /// session it is subscribed as that was. Who proves anew who it is has from now on the claims of the new token.
+    /// With `forms` nothing that it receives as who it is comes in others.
     ///
     /// # Errors
     /// If it already is somebody else, or the organization is full.
-    pub(super) fn identify(&self, identity: &Identity, earlier: Option<Interest>) -> Result<Identified, WireError> {
+    pub(super) fn identify(
+        &self,
+        identity: &Identity,
+        earlier: Option<Interest>,
+        forms: Option<Forms>,
+    ) -> Result<Identified, WireError> {
         let sessions = self.sessions().ok_or(WireError::Stopping)?;
-        let identified = self.become_somebody(&sessions, identity.clone(), earlier)?;
+        let identified = self.become_somebody(&sessions, identity.clone(), earlier, forms)?;
         self.changed();
         // Whoever revokes looks for sockets only after the revocation holds: one of both has noticed.
         if sessions.services.revocations.refuse(identity) {
@@ -42,6 +48,7 @@ impl Session {
         sessions: &Sessions,
         identity: Identity,
         earlier: Option<Interest>,
+        forms: Option<Forms>,
     ) -> Result<Identified, WireError> {
         let mut state = self.lock();
         if state.exited {
@@ -52,7 +59,7 @@ impl Session {
         if let Some(present) = &state.identity {
             let same = present.user == identity.user || (visitor && identity.anonymous);
             if same && present.organization == identity.organization {
-                let left = self.renew(sessions, &mut state, identity);
+                let left = self.renew(sessions, &mut state, identity, forms);
                 return Ok(Identified { left, ..Identified::default() });
             }
             if !visitor || present.organization != identity.organization {
@@ -73,6 +80,7 @@ impl Session {
                 if let Some(earlier) = earlier {
                     interest.subscribe_again(earlier, allowed);
                 }
+                interest.forms = forms.unwrap_or(interest.forms);
             });
         };
         let owed = if state.entered {
@@ -107,16 +115,16 @@ impl Session {
     }
 
     /// Gives a socket the claims of a new token for who it is; the subscriptions that these do not cover are left.
-    fn renew(&self, sessions: &Sessions, state: &mut State, identity: Identity) -> Vec<Box<str>> {
-        // What a client says of itself is no more than what it said before.
-        if identity.proof.is_none() {
-            return Vec::new();
-        }
+    fn renew(&self, sessions: &Sessions, state: &mut State, identity: Identity, forms: Option<Forms>) -> Vec<Box<str>> {
         let allowed = self.allowed(sessions, &identity);
         let left = self.recipient.change(|interest| {
+            interest.forms = forms.unwrap_or(interest.forms);
+            // What a client says of itself is no more than what it said before.
+            identity.proof.as_ref()?;
             interest.claims = self.claims_of(&identity);
-            interest.narrow(allowed)
+            Some(interest.narrow(allowed))
         });
+        let Some(left) = left else { return Vec::new() };
         let before = state.identity.take().and_then(|before| before.session_id);
         self.know(sessions, state, Identity { session_id: identity.session_id.clone().or(before), ..identity });
         left

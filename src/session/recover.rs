@@ -157,12 +157,12 @@ impl Session {
     /// Gives a socket back what its session had, as far as who it has `proven` to be may have it.
     pub(super) fn restore(&self, record: &Record, proven: Option<Identity>) -> Result<(), WireError> {
         if let Some(identity) = proven.as_ref().or(record.identity.as_ref()) {
-            self.identify(identity, None)?;
+            self.identify(identity, None, None)?;
             self.set_status(record.status)?;
         }
         self.recipient.change(|interest| *interest = record.interest.clone());
         if let Some(proven) = proven {
-            self.identify(&proven, None)?;
+            self.identify(&proven, None, None)?;
         }
         self.recipient.set_batch(record.interest.batch_ms);
         Ok(())

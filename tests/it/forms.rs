@@ -1,7 +1,10 @@
 //! The forms of an event: named, envelope, or both, with the payload as it was published.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::kit::{ConnectOptions, Event, Forms, Protocol, TestServer, assert_shape};
 
@@ -82,6 +85,34 @@ async fn a_socket_narrows_its_forms_in_each_place() {
             client.forms = if forms == "named" { Forms::Named } else { Forms::Envelope };
             assert_eq!(names(&client.drain(&server).await), [expected]);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_forms_hold_from_the_first_event_on() {
+    let server = Arc::new(TestServer::start(|_| {}).await);
+    let stop = CancellationToken::new();
+    let publishers = [(); 4].map(|()| {
+        let (server, stop) = (server.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                publish(&server).await;
+            }
+        })
+    });
+    for n in 0..300 {
+        let mut client = server.connect("/").await;
+        let request = json!({ "user_id": format!("u{n}"), "organization_id": "org-1", "forms": "named" });
+        client.emit("authenticate", request).await;
+        client.forms = Forms::Named;
+        (client.organization, client.user) = ("org-1".into(), format!("u{n}"));
+        let events = client.drain(&server).await;
+        assert!(!names(&events).contains(&"message"), "{n}: {:?}", names(&events));
+        client.leave();
+    }
+    stop.cancel();
+    for publisher in publishers {
+        publisher.await.unwrap();
     }
 }
 

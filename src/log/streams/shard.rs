@@ -53,6 +53,18 @@ pub(super) struct Look {
     pub(super) record: Vec<u8>,
 }
 
+impl Look {
+    /// The oldest offset of a life that is there; one more than the newest if there is none.
+    pub(super) fn first_of(&self, life: u64) -> u64 {
+        match self.first {
+            Some((of, first)) if of == life => first,
+            // What is of lives before is older than all of this one, so nothing of this one has gone.
+            Some((before, _)) if before < life => life * scripts::OFFSETS_PER_MS + 1,
+            _ => self.last.1 + 1,
+        }
+    }
+}
+
 /// What came of a batch.
 #[derive(Debug)]
 pub(super) enum Batch {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::error::StreamError;
 use super::reader::Reader;
 use super::scripts;
-use super::shard::{Shard, TIME, time_of};
+use super::shard::{Known, Shard, TIME, time_of};
 use super::tail::Tail;
 use super::writer::{self, Append};
 use crate::log::error::StoreError;
@@ -82,10 +82,9 @@ impl Streams {
             let begun = async {
                 let life = shard.begin(None).await?;
                 let look = shard.look(life, 0).await?;
-                let last = look.as_ref().map_or(life * scripts::OFFSETS_PER_MS, |look| look.last.1);
-                let first = look.and_then(|look| look.first).filter(|(of, _)| *of == life);
-                let mut known = shard.known();
-                (known.life, known.head, known.first) = (life, last, first.map_or(last + 1, |(_, first)| first));
+                let begins_at = life * scripts::OFFSETS_PER_MS;
+                let (last, first) = look.map_or((begins_at, begins_at + 1), |look| (look.last.1, look.first_of(life)));
+                *shard.known() = Known { life, first, head: last };
                 Ok::<_, RedisError>(())
             };
             begun.await.map_err(|error| shard.error(&error))?;

@@ -166,7 +166,7 @@ impl Tail {
         if look.last < (self.life, self.offset) || is_another() {
             return self.begin_anew(Some(self.life)).await;
         }
-        let first = look.first.filter(|(life, _)| *life == self.life).map_or(look.last.1 + 1, |(_, first)| first);
+        let first = look.first_of(self.life);
         self.shard.known().first = first;
         if first > self.offset + 1 {
             self.gap(first - 1);

@@ -139,9 +139,17 @@ async fn a_shard_that_has_lost_what_was_read_begins_another_life() {
     assert!(matches!(tail.next().await, News::Life(begins_at) if begins_at == offset - 1));
     assert_eq!(next(&mut tail, 1).await, [(offset, "new".to_owned())]);
     assert!(!streams.resumable_from(0, offset + 1) && streams.resumable_from(0, offset));
+    // Whoever comes now, and has yet to read some, finds the whole of this life behind what is left of the last.
+    let later = own.streams(1_000).await;
+    assert!(later.resumable_from(0, offset - 1));
+    let mut later_tail = later.tail(0, "0-0".into());
+    let (_, newer) = append(&streams, 5, "newer").await;
+    assert_eq!(next(&mut later_tail, 1).await, [(newer, "newer".to_owned())]);
+    assert!(later.resumable_from(0, offset - 1));
+    assert_eq!(next(&mut tail, 1).await.len(), 1);
     // The same while nobody appends.
     let () = server.query(&restore()).await.expect("restored");
-    assert!(matches!(tail.next().await, News::Life(begins_at) if begins_at > offset));
+    assert!(matches!(tail.next().await, News::Life(begins_at) if begins_at > newer));
 }
 
 #[tokio::test]
