@@ -1,7 +1,7 @@
 //! Revocations that the nodes of a cluster share: a stream in Redis, which every node reads from its beginning.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{RedisError, cmd};
@@ -110,8 +110,9 @@ impl Reading {
             }
         }
         loop {
+            let began = Instant::now();
             let read = self.next(&mut connection).await;
-            shared.server().heed(read.as_ref().err());
+            shared.server().heed(began, read.as_ref().err());
             read?.iter().for_each(learn);
         }
     }

@@ -168,7 +168,10 @@ impl Member {
             let Some(until) = self.standing.leads_until() else { return doing.await };
             match tokio::time::timeout_at(until.into(), &mut doing).await {
                 Ok(done) => return done,
-                Err(_) => self.standing.step_down(),
+                Err(_) if self.standing.step_down() => {
+                    tracing::warn!("this node leads the cluster no more, since it could not say in time that it lives");
+                }
+                Err(_) => {}
             }
         }
     }

@@ -32,7 +32,6 @@ impl Member {
         let reading = async {
             loop {
                 let Err(error) = self.read_while_connected(&inbox, &mut last).await;
-                self.home().heed(Some(&error));
                 tracing::debug!(%error, "the inbox of this node is read on a new connection");
                 tokio::time::sleep(AGAIN).await;
             }

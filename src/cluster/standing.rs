@@ -100,11 +100,9 @@ impl Standing {
         self.lock().until.filter(|_| *self.leads.borrow())
     }
 
-    /// The lease is over.
-    pub(super) fn step_down(&self) {
-        if self.leads.send_if_modified(|leads| std::mem::replace(leads, false)) {
-            tracing::warn!("this node leads the cluster no more, since it could not say in time that it lives");
-        }
+    /// This node leads no more; false if it did not.
+    pub(super) fn step_down(&self) -> bool {
+        self.leads.send_if_modified(|leads| std::mem::replace(leads, false))
     }
 
     pub(super) fn nodes(&self) -> Arc<[Node]> {

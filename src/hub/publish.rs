@@ -40,11 +40,13 @@ const HUGE: usize = 64 * 1024;
 const TRIM: Duration = Duration::from_secs(60);
 
 fn not_stored(error: &StoreError) -> WireError {
-    tracing::error!(%error, "a publication is refused");
-    match error {
-        StoreError::Streams(StreamError::Away(_)) => WireError::StoreAway,
-        _ => WireError::NotStored,
+    if let StoreError::Streams(StreamError::Away(_)) = error {
+        // That it is away is told once, and not by each publication.
+        tracing::debug!(%error, "a publication is refused");
+        return WireError::StoreAway;
     }
+    tracing::error!(%error, "a publication is refused");
+    WireError::NotStored
 }
 
 /// An entry that is being prepared; whatever happens, it is delivered.

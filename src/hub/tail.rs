@@ -11,8 +11,9 @@ use super::notes;
 use super::publish::Hub;
 use crate::log::{Draft, Entry, News, StoreError, Tail};
 
-/// Entries that may be read before they are delivered.
+/// Entries that may be read before they are delivered, and bytes of payload.
 const AHEAD: u64 = 2_048;
+const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Somebody above who hears what the shared log brings, as it is read and before it is delivered.
 pub trait Listener: Send + Sync {
@@ -100,7 +101,7 @@ impl Hub {
 
     /// Waits until what was read is delivered, but for so much.
     async fn is_near(&self, shard: usize) {
-        while self.log.head(shard).offset > self.delivered(shard) + AHEAD {
+        while self.log.is_ahead(shard, AHEAD, AHEAD_BYTES) {
             let (passed, passing) = oneshot::channel();
             self.between_entries(shard, move |_| {
                 passed.send(()).ok();

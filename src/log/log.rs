@@ -47,7 +47,7 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct Log {
     pub(super) shards: Vec<Shard>,
     max_entries: usize,
-    max_bytes: usize,
+    pub(super) max_bytes: usize,
     max_age_ms: u64,
     keeper: Keeper,
     /// What became of the entries, in a journal beside theirs.

@@ -147,6 +147,13 @@ impl Log {
         self.shards[shard].appended.notify_waiters();
     }
 
+    /// Whether more is at hand and not delivered than so many entries, or about so many bytes of payload.
+    pub fn is_ahead(&self, shard: usize, entries: u64, bytes: usize) -> bool {
+        let ring = self.shards[shard].lock();
+        // What is delivered stays at hand up to its own bound.
+        ring.last > ring.delivered + entries || ring.bytes > self.max_bytes + bytes
+    }
+
     /// What is read from here on follows an offset; of another life of the shard, if `is_reborn`.
     pub fn jump(&self, shard: usize, offset: u64, is_reborn: bool) {
         let epoch = self.keeper().filter(|_| is_reborn).map(|shared| shared.streams.epoch(shard));

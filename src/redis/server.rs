@@ -18,9 +18,17 @@ pub struct Server {
     dial: Dial,
     shared: Mutex<Shared>,
     is_away: AtomicBool,
+    health: std::sync::Mutex<Health>,
+}
+
+/// What its answers have shown.
+#[derive(Debug, Default)]
+struct Health {
     /// Whether it only reads, which nothing but a script shows: every script of ours may write.
-    is_read_only: AtomicBool,
-    away_since: std::sync::Mutex<Option<Instant>>,
+    is_read_only: bool,
+    /// When it answered last.
+    answered_at: Option<Instant>,
+    away_since: Option<Instant>,
 }
 
 /// The connection that everybody shares.
@@ -35,13 +43,7 @@ struct Shared {
 
 impl Server {
     pub(super) fn new(dial: Dial) -> Self {
-        Self {
-            dial,
-            shared: Mutex::default(),
-            is_away: AtomicBool::new(false),
-            is_read_only: AtomicBool::new(false),
-            away_since: std::sync::Mutex::default(),
-        }
+        Self { dial, shared: Mutex::default(), is_away: AtomicBool::new(false), health: std::sync::Mutex::default() }
     }
 
     /// Its address and database, or the name of the master; the same for all nodes of a cluster.
@@ -56,11 +58,11 @@ impl Server {
 
     /// For how long it has not answered; none if it did the last time.
     pub fn away_for(&self) -> Option<Duration> {
-        self.away_since().map(|since| since.elapsed())
+        self.health().away_since.map(|since| since.elapsed())
     }
 
-    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.away_since.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a command.
@@ -84,9 +86,10 @@ impl Server {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisError> {
+        let began = Instant::now();
         let outcome = self.with(|mut connection| async move { script.invoke_async(&mut connection).await }).await;
-        if outcome.is_ok() && self.is_read_only.swap(false, Ordering::Relaxed) {
-            self.heed(None);
+        if outcome.is_ok() && std::mem::replace(&mut self.health().is_read_only, false) {
+            self.heed(began, None);
         }
         outcome
     }
@@ -96,8 +99,9 @@ impl Server {
     /// # Errors
     /// If there is none in time.
     pub async fn open(&self, blocks_for: Duration) -> Result<Connection, RedisError> {
+        let began = Instant::now();
         let opened = self.dial.open(blocks_for).await;
-        self.heed(opened.as_ref().err());
+        self.heed(began, opened.as_ref().err());
         opened
     }
 
@@ -106,8 +110,9 @@ impl Server {
     /// # Errors
     /// If there is none in time.
     pub async fn subscribe(&self, patterns: &[String]) -> Result<PubSub, RedisError> {
+        let began = Instant::now();
         let subscribed = self.dial.subscribe(patterns).await;
-        self.heed(subscribed.as_ref().err());
+        self.heed(began, subscribed.as_ref().err());
         subscribed
     }
 
@@ -115,17 +120,28 @@ impl Server {
         self.shared.lock().await.connection = None;
     }
 
-    /// Takes note of what came of a command on a connection of its own.
-    pub fn heed(&self, error: Option<&RedisError>) {
-        let read_only = error.is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly));
-        if read_only {
-            self.is_read_only.store(true, Ordering::Relaxed);
-        }
-        let is_away = error.is_some_and(is_loss) || self.is_read_only.load(Ordering::Relaxed);
-        if self.is_away.swap(is_away, Ordering::Relaxed) == is_away {
-            return;
-        }
-        *self.away_since() = is_away.then(Instant::now);
+    /// Takes note of what came of a command on a connection of its own, and when that began.
+    pub fn heed(&self, began: Instant, error: Option<&RedisError>) {
+        let is_away = {
+            let mut health = self.health();
+            let is_loss = error.is_some_and(is_loss);
+            let refuses = error.is_some_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly));
+            // What gets no answer for long is told late: by then others may have got theirs.
+            if is_loss && !refuses && health.answered_at > Some(began) {
+                return;
+            }
+            let now = Instant::now();
+            health.is_read_only |= refuses;
+            let is_away = is_loss || health.is_read_only;
+            if !is_loss {
+                health.answered_at = Some(now);
+            }
+            if self.is_away.swap(is_away, Ordering::Relaxed) == is_away {
+                return;
+            }
+            health.away_since = is_away.then_some(now);
+            is_away
+        };
         match error {
             Some(error) if is_away => tracing::warn!(server = self.label(), %error, "Redis does not answer"),
             _ => tracing::info!(server = self.label(), "Redis answers again"),
@@ -136,6 +152,7 @@ impl Server {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
+        let began = Instant::now();
         let (outcome, number) = match self.connection().await {
             Ok((connection, number)) => (run(connection).await, Some(number)),
             Err(error) => (Err(error), None),
@@ -147,7 +164,7 @@ impl Server {
                 shared.connection = None;
             }
         }
-        self.heed(outcome.as_ref().err());
+        self.heed(began, outcome.as_ref().err());
         outcome
     }
 

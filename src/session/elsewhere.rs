@@ -41,8 +41,10 @@ pub(super) enum Given {
     Record(Box<SavedRecord>),
     /// It keeps it: its client has come back there since, or is in another namespace.
     Kept,
-    /// It has no such session.
+    /// It has no such session any more.
     None,
+    /// It never heard of it, whatever Redis says: the answer to its claim got lost.
+    Unheard,
 }
 
 impl Sessions {
@@ -58,20 +60,22 @@ impl Sessions {
             return true;
         }
         let key = key(&Pid::of(pid));
+        let is_here = || self.records.look(&key, |record| record.is_some()).unwrap_or(true);
         // While Redis is away a client finds what this node has.
-        let without = || {
-            let is_here = self.records.look(&key, |record| record.is_some()).unwrap_or(true);
-            is_here || shared.away_for(&key).is_some_and(|away| away >= PATIENCE)
-        };
+        let without = || is_here() || shared.away_for(&key).is_some_and(|away| away >= PATIENCE);
         if shared.away_for(&key).is_some() {
             return without();
         }
+        let is_fetched = shared.is_fetched(&key);
+        let _fetching = shared.fetching(key);
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
         let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, "")).await else { return without() };
         if let Some(claimed) = claimed {
             let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
-            if *claimed.owner != *shared.me {
-                self.take_from(shared, &key, claimed, &wish, deadline).await;
+            let is_mine = *claimed.owner == *shared.me;
+            let is_here = is_mine && (is_here() || is_fetched || shared.changes.is_pending(&key));
+            if !is_here && !self.take_from(shared, &key, claimed, &wish, deadline).await {
+                return without();
             }
         } else if !shared.changes.is_pending(&key) {
             // Somebody else has had it.
@@ -81,12 +85,13 @@ impl Sessions {
         true
     }
 
-    async fn take_from(&self, shared: &Shared, key: &Key, found: Claimed, wish: &Wish, deadline: Instant) {
+    /// False if Redis went away meanwhile, so that nobody can say whose the session is.
+    async fn take_from(&self, shared: &Shared, key: &Key, found: Claimed, wish: &Wish, deadline: Instant) -> bool {
         // What this node had of it is of the past.
         self.lose(key);
         let given = if found.is_mine { None } else { self.ask(&found.owner, wish, deadline).await };
         let record = match given {
-            Some(Given::Kept | Given::None) => return,
+            Some(Given::Kept | Given::None) => return true,
             Some(Given::Record(record)) => {
                 // Its node forgets it, and this one writes it.
                 shared.claim(key, &found.owner).await.ok();
@@ -94,17 +99,18 @@ impl Sessions {
             }
             // Nobody is on it, or its node is dead, or as good as: if events overtook others there, nobody knows what
             // was read.
-            None if found.is_mine => self.decode(&found.record),
-            None => match shared.claim(key, &found.owner).await {
-                Ok(Some(found)) if found.is_mine && found.state != State::Overtaking => self.decode(&found.record),
-                Ok(Some(found)) if found.is_mine => None,
-                _ => return,
+            _ if found.is_mine => self.decode_read(&found),
+            None | Some(Given::Unheard) => match shared.claim(key, &found.owner).await {
+                Ok(Some(found)) if found.is_mine => self.decode_read(&found),
+                Ok(_) => return true,
+                Err(_) => return false,
             },
         };
         match record {
             Some(record) => self.records.bring(*key, Box::new(record)),
             None => shared.changes.of_key(*key),
         }
+        true
     }
 
     /// Asks the node that has a session for it; none if it does not answer.
@@ -138,7 +144,14 @@ impl Sessions {
                 Given::Record(Box::new(SavedRecord::of(&record, &self.services.hub.catalogue)))
             }
             Some(Found::Live(_)) => Given::Kept,
-            None => Given::None,
+            None if self
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.changes.is_pending(&key) || shared.is_fetched(&key)) =>
+            {
+                Given::None
+            }
+            None => Given::Unheard,
         }
     }
 
@@ -156,7 +169,9 @@ impl Sessions {
         timeout_at(deadline, hub.caught_up(organization.as_ref(), offset)).await.ok();
     }
 
-    fn decode(&self, record: &[u8]) -> Option<Record> {
-        serde_json::from_slice::<SavedRecord>(record).ok()?.read(&self.services.hub.catalogue)
+    /// What a record says, if it says what was read.
+    fn decode_read(&self, found: &Claimed) -> Option<Record> {
+        let known = (found.state != State::Overtaking).then_some(&found.record)?;
+        serde_json::from_slice::<SavedRecord>(known).ok()?.read(&self.services.hub.catalogue)
     }
 }

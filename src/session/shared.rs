@@ -4,7 +4,7 @@
 //! it, its state, and the session as JSON. Only the node that has it writes it,
 //! and taking it is one step, so that no two nodes open the same.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -31,6 +31,23 @@ pub(super) struct Shared {
     kept_for_ms: u64,
     /// What is yet to be written.
     pub(super) changes: Arc<Changes>,
+    /// Sessions that are being fetched.
+    fetched: Mutex<Vec<Key>>,
+}
+
+/// While there is one, its session is being fetched.
+pub(super) struct Fetching<'a> {
+    shared: &'a Shared,
+    key: Key,
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        let mut fetched = self.shared.fetched();
+        if let Some(at) = fetched.iter().position(|key| *key == self.key) {
+            fetched.swap_remove(at);
+        }
+    }
 }
 
 /// What a record says of its session.
@@ -81,7 +98,22 @@ pub(super) struct Claimed {
 impl Shared {
     pub(super) fn new(redis: &Arc<Redis>, me: &str, kept_for: Duration) -> Self {
         let kept_for_ms = u64::try_from(kept_for.as_millis()).unwrap_or(u64::MAX).max(1);
-        Self { redis: redis.clone(), me: me.into(), kept_for_ms, changes: Arc::default() }
+        Self { redis: redis.clone(), me: me.into(), kept_for_ms, changes: Arc::default(), fetched: Mutex::default() }
+    }
+
+    /// Takes note that a session is being fetched.
+    pub(super) fn fetching(&self, key: Key) -> Fetching<'_> {
+        self.fetched().push(key);
+        Fetching { shared: self, key }
+    }
+
+    /// Whether a session is being fetched.
+    pub(super) fn is_fetched(&self, key: &Key) -> bool {
+        self.fetched().contains(key)
+    }
+
+    fn fetched(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time between two renewals of a record: it outlives one that fails.

@@ -157,6 +157,29 @@ async fn a_client_of_a_node_that_was_killed_recovers_on_another() {
 }
 
 #[tokio::test]
+async fn a_claim_whose_answer_got_lost_costs_no_session() {
+    for comes_to in [1, 2] {
+        let redis = RedisServer::start();
+        let mut nodes = nodes(&redis, 3).await;
+        let (client, kept) = reader(&redis, &nodes[0], ConnectOptions::named()).await;
+        nodes[0].kill();
+        drop(client);
+        let [key]: [String; 1] = redis.run::<Vec<String>>("keys *:session:*").try_into().expect("one session");
+        let other = nodes[1].agent("org-1").await;
+        eventually("both are there", async || records(&redis).len() == 2).await;
+        let keys = redis.run::<Vec<String>>("keys *:session:*").into_iter().find(|other| *other != key);
+        let claimer: String = redis.run(&format!("hget {} owner", keys.expect("the other's")));
+        // Redis has done what the node asked for, and the node has not heard of it.
+        redis.run::<()>(&format!("hset {key} owner {claimer} state live"));
+        publish(&nodes[1], 2).await;
+        let (mut client, is_recovered) = back(&nodes[comes_to], ConnectOptions::named(), &kept).await;
+        assert!(is_recovered, "at node {comes_to}");
+        assert_eq!(numbers(&nodes[comes_to], &mut client).await, [2]);
+        other.disconnect().await;
+    }
+}
+
+#[tokio::test]
 async fn of_two_nodes_that_open_a_session_at_once_one_has_it() {
     for fate in [Fate::Unaware, Fate::Killed, Fate::Noticed] {
         let redis = RedisServer::start();

@@ -1,7 +1,7 @@
 //! The ingress stream as a queue: what is done with is taken out of it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::streams::{StreamId, StreamReadReply};
 use redis::{RedisError, Value, cmd, pipe};
@@ -76,8 +76,9 @@ impl Queue {
         };
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(PAGE).arg("BLOCK").arg(PATIENCE.as_millis() as u64);
+        let began = Instant::now();
         let read = read.arg("STREAMS").arg(&self.key).arg("0-0").query_async(&mut connection).await;
-        self.server().heed(read.as_ref().err());
+        self.server().heed(began, read.as_ref().err());
         let page: Option<StreamReadReply> = read?;
         self.connection = Some(connection);
         Ok(page.into_iter().flat_map(|page| page.keys).flat_map(|key| key.ids).map(Waiting::of).collect())

@@ -101,6 +101,19 @@ fn bytes_are_bounded_but_the_newest_entry_stays() {
 }
 
 #[test]
+fn what_is_not_delivered_is_ahead_by_entries_and_by_bytes() {
+    let (logs, _folder) = logs(&config::Log { max_bytes: 10, ..config::Log::default() });
+    for log in logs {
+        for _ in 0..3 {
+            append(&log, "\"12345678\"");
+        }
+        assert_eq!((log.is_ahead(0, 3, 20), log.is_ahead(0, 2, 20), log.is_ahead(0, 3, 19)), (false, true, true));
+        log.delivered(0, 3);
+        assert!(!log.is_ahead(0, 0, 0));
+    }
+}
+
+#[test]
 fn what_is_too_old_goes_when_it_is_delivered() {
     let (logs, _folder) = logs(&config::Log { max_age_ms: 1_000, ..config::Log::default() });
     for log in logs {

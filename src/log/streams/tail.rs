@@ -15,8 +15,9 @@ use crate::redis::Connection;
 /// How long one reading waits for something new.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Records, and notes, of one reading.
+/// Records, and notes, of one reading, and about how many bytes.
 const COUNT: usize = 256;
+const BYTES: usize = 4 * 1024 * 1024;
 
 /// How often it is looked what is kept.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,6 +46,8 @@ pub struct Tail {
     offset: u64,
     /// The record at the offset, if it was read: another one there means that Redis has lost something.
     last: Option<Bytes>,
+    /// Mean size of the records that were read together.
+    size: usize,
     noted: String,
     connection: Option<Connection>,
     looked_at: Instant,
@@ -59,6 +62,7 @@ impl Tail {
             life,
             offset,
             last: None,
+            size: 0,
             noted,
             connection: None,
             looked_at: Instant::now(),
@@ -72,8 +76,9 @@ impl Tail {
             if let Some(news) = self.found.pop_front() {
                 return news;
             }
-            if let Err(error) = self.read().await {
-                self.shard.server().heed(Some(&error));
+            let began = Instant::now();
+            if let Err(error) = self.read(began).await {
+                self.shard.server().heed(began, Some(&error));
                 tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
                 self.connection = None;
                 tokio::time::sleep(PAUSE).await;
@@ -81,7 +86,7 @@ impl Tail {
         }
     }
 
-    async fn read(&mut self) -> Result<(), RedisError> {
+    async fn read(&mut self, began: Instant) -> Result<(), RedisError> {
         if self.connection.is_none() || self.looked_at.elapsed() >= LOOK {
             self.look().await?;
             self.looked_at = Instant::now();
@@ -94,11 +99,12 @@ impl Tail {
             none => none.insert(self.shard.server().open(WAIT).await?),
         };
         let mut command = cmd("XREAD");
-        command.arg("COUNT").arg(COUNT).arg("BLOCK").arg(WAIT.as_millis() as u64).arg("STREAMS");
+        let count = (BYTES / self.size.max(1)).clamp(1, COUNT);
+        command.arg("COUNT").arg(count).arg("BLOCK").arg(WAIT.as_millis() as u64).arg("STREAMS");
         command.arg(&self.shard.stream).arg(&self.shard.notes);
         command.arg(format!("{}-{}", self.life, self.offset)).arg(&self.noted);
         let reply: Option<StreamReadReply> = command.query_async(connection).await?;
-        self.shard.server().heed(None);
+        self.shard.server().heed(began, None);
         let mut notes = Vec::new();
         for key in reply.into_iter().flat_map(|reply| reply.keys) {
             for mut id in key.ids {
@@ -121,6 +127,9 @@ impl Tail {
                     self.take(offset, record);
                 }
             }
+        }
+        if let Some(News::Records(records)) = self.found.back() {
+            self.size = records.iter().map(|(_, record)| record.len()).sum::<usize>() / records.len();
         }
         self.shard.has_read(self.life, self.offset);
         if !notes.is_empty() {
