@@ -32,7 +32,7 @@ impl Member {
     /// Takes the name of this node; an earlier process that did not end in good order keeps it until it counts as gone.
     ///
     /// # Errors
-    /// If Redis cannot be reached, or another process has the name and lives.
+    /// If Redis cannot be reached, another process has the name and lives, or a node finds shards elsewhere.
     pub(super) async fn join(&self) -> Result<(), String> {
         let mut seen = None;
         loop {
@@ -41,6 +41,18 @@ impl Member {
             })?;
             let (now_ms, gone_at_ms) = match beaten {
                 Beaten::Heard(heard) => {
+                    let layout = &self.me.node.layout;
+                    if let Some(other) = heard.nodes.iter().find(|other| other.layout != *layout) {
+                        let shown = |layout: &str| if layout.is_empty() { "one" } else { layout }.to_owned();
+                        let refused = format!(
+                            "the servers of cluster.redis_urls (or sentinel_masters) are {}, and those of node {:?} are {}; give all nodes the same ones, word for word, and see docs/scaling.md for how to change them",
+                            shown(layout),
+                            other.id.as_str(),
+                            shown(&other.layout)
+                        );
+                        self.say_goodbye().await;
+                        return Err(refused);
+                    }
                     self.standing.hear(&self.me.node.id, heard, &self.settings);
                     return Ok(());
                 }

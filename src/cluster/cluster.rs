@@ -33,7 +33,7 @@ pub struct Cluster {
 impl Cluster {
     /// A server alone: it leads, it has the number 0, and nobody is there to be asked.
     pub fn alone() -> Arc<Self> {
-        let node = Node::starting(NodeId::new(LOCAL), "");
+        let node = Node::starting(NodeId::new(LOCAL), "", String::new());
         let (me, standing) = (Arc::new(Me::new(node)), Arc::new(Standing::new(Vec::new(), true)));
         Arc::new(Self { me, standing, member: None })
     }
@@ -49,7 +49,7 @@ impl Cluster {
         tasks: &TaskTracker,
         stopping: &CancellationToken,
     ) -> Result<Arc<Self>, String> {
-        let me = Arc::new(Me::new(Node::starting(NodeId::of(config), &config.node_url)));
+        let me = Arc::new(Me::new(Node::starting(NodeId::of(config), &config.node_url, redis.layout())));
         let standing = Arc::new(Standing::new(Vec::new(), false));
         let member = Arc::new(Member::new(config, &me, &standing, redis, tasks, stopping));
         member.join().await?;

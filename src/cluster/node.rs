@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
+#[cfg(doc)]
+use crate::redis::Redis;
 use crate::wire::{now_ms, random_letters};
 
 /// Longest part of a host's name that a node's name has.
@@ -61,11 +63,13 @@ pub struct Node {
     pub draining: bool,
     /// Its sockets.
     pub sockets: usize,
+    /// By which names it finds the shards; see [`Redis::layout`].
+    pub layout: String,
 }
 
 impl Node {
     /// This process.
-    pub(super) fn starting(id: NodeId, url: &str) -> Self {
+    pub(super) fn starting(id: NodeId, url: &str, layout: String) -> Self {
         Self {
             id,
             incarnation: random_letters(12),
@@ -74,6 +78,7 @@ impl Node {
             started_at_ms: now_ms(),
             draining: false,
             sockets: 0,
+            layout,
         }
     }
 

@@ -130,6 +130,7 @@ mod tests {
             started_at_ms: 0,
             draining: false,
             sockets: 0,
+            layout: String::new(),
         }
     }
 

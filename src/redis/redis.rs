@@ -41,6 +41,13 @@ impl Redis {
         &self.servers
     }
 
+    /// The servers' names in order, by which shards are found; nothing if one has them all, whatever it is called.
+    pub fn layout(&self) -> String {
+        let mut labels: Vec<&str> = self.servers.iter().map(|server| server.label()).collect();
+        labels.sort_unstable();
+        if labels.len() > 1 { labels.join(", ") } else { String::new() }
+    }
+
     /// Closes the connections that everybody shares, and with them ends the tasks of the client library; for the end.
     pub async fn close(&self) {
         for server in &self.servers {

@@ -340,3 +340,30 @@ async fn a_server_alone_leads_and_has_nobody_to_ask() {
     let nobody = cluster.ask::<()>("anything", &()).await;
     assert!(nobody.answers.is_empty() && nobody.unanswered.is_empty());
 }
+
+#[tokio::test]
+async fn a_node_that_finds_shards_elsewhere_does_not_start() {
+    let servers = [RedisServer::start(), RedisServer::start()];
+    let urls = servers.each_ref().map(RedisServer::url);
+    let both = |config: &mut config::Cluster| config.redis_urls = urls.clone().map(Into::into).into();
+    let one = Member::with("", "one", both).await.expect("it joins");
+    let mut refused = Vec::new();
+    for url in &urls {
+        match Member::try_start(url, "two").await {
+            Ok(alone) => alone.stop().await,
+            Err(error) => refused.push(error),
+        }
+    }
+    // The other server has no nodes to meet.
+    let [refused] = &refused[..] else { panic!("{refused:?}") };
+    assert!(refused.contains("are one, and those of node \"one\" are 127.0.0.1:"), "{refused}");
+    one.sees(&["one"]).await;
+    let three = Member::with("", "three", |config| {
+        both(config);
+        config.redis_urls.reverse();
+    });
+    let three = three.await.expect("the order does not matter");
+    one.sees(&["one", "three"]).await;
+    three.stop().await;
+    one.stop().await;
+}

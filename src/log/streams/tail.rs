@@ -19,6 +19,9 @@ const WAIT: Duration = Duration::from_millis(500);
 const COUNT: usize = 256;
 const BYTES: usize = 4 * 1024 * 1024;
 
+/// Before all notes.
+const BEGINNING: &str = "0-0";
+
 /// How often it is looked what is kept.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -155,6 +158,8 @@ impl Tail {
             "the log in Redis begins anew: clients that come back begin anew too"
         );
         (self.life, self.offset, self.last) = (life, offset, None);
+        // By the clock of another Redis its notes may come before what was read of the last one's.
+        BEGINNING.clone_into(&mut self.noted);
         self.shard.begins(life);
         self.found.push_back(News::Life(offset));
     }

@@ -200,3 +200,20 @@ async fn notes_are_read_from_where_a_node_began() {
     }
     assert!(heard.contains(&News::Notes(vec![b"three".as_slice().into()])), "{heard:?}");
 }
+
+#[tokio::test]
+async fn what_is_noted_in_a_new_life_is_read_whatever_the_clock_says() {
+    let own = Own::start().await;
+    let streams = own.streams(1_000).await;
+    let mut tail = streams.tail(0, "9999999999999-0".into());
+    append(&streams, 5, "x").await;
+    next(&mut tail, 1).await;
+    let () = own.redis.server_of(0).query(&redis::cmd("FLUSHALL")).await.expect("flushed");
+    append(&streams, 5, "y").await;
+    streams.note(&[(0, b"one".to_vec())]).await.expect("noted");
+    let mut heard = Vec::new();
+    while heard.len() < 3 {
+        heard.push(tail.next().await);
+    }
+    assert!(heard.contains(&News::Notes(vec![b"one".as_slice().into()])), "{heard:?}");
+}

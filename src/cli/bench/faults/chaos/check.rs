@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::history::{Event, History, List, Loss, Member, Place, Room};
 
-/// What was answered so shortly before Redis lost its data may be lost with it; everything older was read by then.
+/// What was answered so shortly before Redis lost its data may be lost with it; everything older was read by then, but
+/// for nodes that could not read.
 const GRACE: u64 = 1_000_000_000;
 
 /// What must not be.
@@ -134,7 +135,8 @@ impl Log {
             }
             let later_in_life = received.range(*place..).next().is_some_and(|later| later.life == place.life);
             let gone = self.end_of(history, place.life);
-            let is_excused = gone.is_some_and(|loss| answered.is_none_or(|at| at + GRACE > loss.at));
+            let may_go = |loss: Loss, at: u64| at + GRACE > loss.at || at >= loss.unread_since;
+            let is_excused = gone.is_some_and(|loss| answered.is_none_or(|at| may_go(loss, at)));
             if later_in_life || !is_excused {
                 let known = answered.map_or("received by others", |_| "answered with 200");
                 let at = shown(history, *place);
@@ -370,9 +372,9 @@ mod tests {
         let second = List { began: 5_500_000_000, since: Some(place(5)), ..list(&[6, 7, 8, 9]) };
         anew.members = vec![member(0, vec![list(&[1, 2, 3]), second])];
         assert_eq!(kinds(&anew), [Kind::NewSession]);
-        anew.losses = vec![Loss { at: 5_000_000_000, until: 6_000_000_000 }];
+        anew.losses = vec![Loss { at: 5_000_000_000, unread_since: 5_000_000_000, until: 6_000_000_000 }];
         assert_eq!(kinds(&anew), []);
-        anew.losses = vec![Loss { at: 4_000_000_000, until: 5_000_000_000 }];
+        anew.losses = vec![Loss { at: 4_000_000_000, unread_since: 4_000_000_000, until: 5_000_000_000 }];
         assert_eq!(kinds(&anew), [Kind::NewSession]);
         // What a session had before its end it had without a gap.
         anew.members[0].lists[0] = list(&[1, 3]);
@@ -394,9 +396,11 @@ mod tests {
         let mut emptied = history(&[ALL, &[1, 2, 3, 4, 5, 6, 8, 9]]);
         later(&mut emptied);
         assert_eq!(kinds(&emptied), [Kind::Lost, Kind::NewLife], "nothing was lost");
-        emptied.losses = vec![Loss { at: 7_500_000_000, until: 8_000_000_000 }];
+        emptied.losses = vec![Loss { at: 7_500_000_000, unread_since: 7_500_000_000, until: 8_000_000_000 }];
         assert_eq!(kinds(&emptied), [], "7 was answered half a second before");
-        emptied.losses[0].at = 9_000_000_000;
+        emptied.losses[0] = Loss { at: 9_000_000_000, unread_since: 7_000_000_000, ..emptied.losses[0] };
+        assert_eq!(kinds(&emptied), [], "7 was answered two seconds before, when some node could not read");
+        emptied.losses[0].unread_since = 7_000_000_001;
         assert_eq!(kinds(&emptied), [Kind::Lost], "7 was answered two seconds before");
         emptied.losses[0].at = 7_500_000_000;
         emptied.members[1].lists[0].received.remove(5);
@@ -405,7 +409,7 @@ mod tests {
         // A new life loses nothing.
         let mut emptied = history(&[ALL, &[1, 2, 3, 4, 5, 6, 7, 9]]);
         later(&mut emptied);
-        emptied.losses = vec![Loss { at: 7_500_000_000, until: 8_000_000_000 }];
+        emptied.losses = vec![Loss { at: 7_500_000_000, unread_since: 7_500_000_000, until: 8_000_000_000 }];
         assert_eq!(kinds(&emptied), [Kind::Lost]);
     }
 }

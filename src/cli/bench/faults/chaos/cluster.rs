@@ -57,10 +57,11 @@ impl Cluster {
     /// # Errors
     /// If it cannot be broken or mended.
     pub(super) async fn suffer(&mut self, step: Step, lasting: Duration, record: &Record) -> Result<()> {
-        self.begin(step.first, lasting, record).await?;
+        let began = record.clock.now();
+        self.begin(step.first, lasting, None, record).await?;
         time::sleep(lasting / 2).await;
         if let Some(second) = step.second {
-            self.begin(second, lasting, record).await?;
+            self.begin(second, lasting, step.first.blinds().then_some(began), record).await?;
         }
         time::sleep(lasting / 2).await;
         // Redis first: a node does not start without it.
@@ -71,7 +72,13 @@ impl Cluster {
         Ok(())
     }
 
-    async fn begin(&mut self, fault: Fault, lasting: Duration, record: &Record) -> Result<()> {
+    async fn begin(
+        &mut self,
+        fault: Fault,
+        lasting: Duration,
+        blind_since: Option<u64>,
+        record: &Record,
+    ) -> Result<()> {
         match fault {
             Fault::Kill(node) => self.nodes[node].kill().await?,
             Fault::Drain(node) => drop(self.nodes[node].stop(record.clock).await?),
@@ -82,7 +89,7 @@ impl Cluster {
             Fault::RedisPaused => self.redis.signal(Signal::STOP)?,
             Fault::RedisEmpty => {
                 self.redis.kill().await?;
-                record.lost();
+                record.lost(blind_since);
                 self.redis.forget();
                 self.redis.start_again().await?;
             }
@@ -92,7 +99,7 @@ impl Cluster {
                 replica.signal(Signal::STOP)?;
                 time::sleep(lasting / 4).await;
                 self.redis.kill().await?;
-                record.lost();
+                record.lost(blind_since);
                 self.redis = replica;
             }
         }

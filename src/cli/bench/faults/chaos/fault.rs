@@ -62,6 +62,11 @@ impl Fault {
         }
     }
 
+    /// Whether a node cannot read what Redis has meanwhile.
+    pub(super) fn blinds(self) -> bool {
+        matches!(self, Self::Stall(_) | Self::Cut(_) | Self::Freeze(_))
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Kill(_) => "kill",

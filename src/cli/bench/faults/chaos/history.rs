@@ -74,6 +74,8 @@ pub(super) struct Life {
 pub(super) struct Loss {
     /// When it happened.
     pub(super) at: u64,
+    /// Since when there was a node that could not read what was lost then.
+    pub(super) unread_since: u64,
     /// When everybody was back.
     pub(super) until: u64,
 }

@@ -93,10 +93,11 @@ impl Record {
         self.publications.borrow_mut()[publication].acknowledged = Some((place, self.clock.now()));
     }
 
-    /// Redis has lost something just now.
-    pub(super) fn lost(&self) {
-        let now = self.clock.now();
-        self.losses.borrow_mut().push(Loss { at: now, until: u64::MAX });
+    /// Redis has lost something just now, which some node could not read since a time, if there was one.
+    pub(super) fn lost(&self, unread_since: Option<u64>) {
+        let at = self.clock.now();
+        let unread_since = unread_since.unwrap_or(at);
+        self.losses.borrow_mut().push(Loss { at, unread_since, until: u64::MAX });
     }
 
     /// Everybody is back, so nothing that happens from now on is because of what was lost.
