@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kit::{Proxy, RedisCluster, RedisOptions, RedisServer, Sentinel, eventually, nodes, nodes_with, on_redis};
 
@@ -37,6 +37,19 @@ fn a_durable_redis_comes_back_with_its_data_and_others_without() {
 }
 
 #[test]
+fn a_durable_redis_comes_back_with_an_older_copy() {
+    let mut server = RedisServer::with(RedisOptions::durable());
+    set(&server, "1");
+    let backup = server.back_up();
+    set(&server, "2");
+    server.restart_from(&backup);
+    assert_eq!(get(&server).as_deref(), Some("1"));
+    set(&server, "3");
+    server.restart();
+    assert_eq!(get(&server).as_deref(), Some("3"));
+}
+
+#[test]
 fn a_paused_redis_keeps_its_connections_and_answers_later() {
     let server = RedisServer::start();
     let mut stream = TcpStream::connect(server.address()).expect("it listens");
@@ -68,7 +81,7 @@ fn a_redis_with_a_password_answers_nobody_without() {
 }
 
 #[tokio::test]
-async fn a_way_can_be_frozen_cut_and_led_elsewhere() {
+async fn a_way_can_be_frozen_slowed_down_cut_and_led_elsewhere() {
     let (one, other) = (RedisServer::start(), RedisServer::start());
     set(&other, "other");
     let mut proxy = Proxy::to(one.address()).await;
@@ -81,6 +94,15 @@ async fn a_way_can_be_frozen_cut_and_led_elsewhere() {
     let mut late = [0; 7];
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
     stream.read_exact(&mut late).expect("what was frozen");
+    proxy.slow_down(soon);
+    let asked = Instant::now();
+    assert_eq!(ping(&mut stream, Duration::from_secs(5)).expect("an answer"), "+PONG\r\n");
+    assert!(asked.elapsed() >= soon, "{:?}", asked.elapsed());
+    proxy.slow_down(Duration::from_secs(60));
+    assert!(ping(&mut stream, soon).is_err());
+    proxy.mend();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time");
+    stream.read_exact(&mut late).expect("what was late");
     proxy.cut();
     assert_eq!(stream.read(&mut late).map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
     let mut stream = TcpStream::connect(proxy.address).expect("it listens");

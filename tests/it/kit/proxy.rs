@@ -1,4 +1,4 @@
-//! A way from one place to another over TCP that can be cut, frozen and led elsewhere.
+//! A way from one place to another over TCP that can be cut, frozen, slowed down and led elsewhere.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -16,8 +16,19 @@ enum Way {
     Open(SocketAddr),
     /// They are open, and nothing passes.
     Frozen(SocketAddr),
+    /// They lead there, and what is answered comes so much later.
+    Slow(SocketAddr, Duration),
     /// They break, new ones too.
     Cut,
+}
+
+impl Way {
+    fn leads_to(self) -> Option<SocketAddr> {
+        match self {
+            Self::Open(to) | Self::Frozen(to) | Self::Slow(to, _) => Some(to),
+            Self::Cut => None,
+        }
+    }
 }
 
 /// A proxy; connections break when it goes.
@@ -47,6 +58,11 @@ impl Proxy {
         self.way.send_replace(Way::Frozen(self.to));
     }
 
+    /// Lets everything pass, and what comes back so much later.
+    pub fn slow_down(&self, by: Duration) {
+        self.way.send_replace(Way::Slow(self.to, by));
+    }
+
     /// Ends that.
     pub fn mend(&self) {
         self.way.send_replace(Way::Open(self.to));
@@ -71,16 +87,15 @@ async fn listen(listener: TcpListener, way: watch::Receiver<Way>) {
 }
 
 async fn lead(mut near: TcpStream, mut way: watch::Receiver<Way>) {
-    let (Way::Open(to) | Way::Frozen(to)) = *way.borrow_and_update() else { return broken(&near) };
+    let Some(to) = way.borrow_and_update().leads_to() else { return broken(&near) };
     let Ok(mut far) = TcpStream::connect(to).await else { return broken(&near) };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     {
         let ((near_in, near_out), (far_in, far_out)) = (near.split(), far.split());
-        let stays = |now: &Way| *now == Way::Open(to) || *now == Way::Frozen(to);
         tokio::select! {
-            _ = pass(near_in, far_out, way.clone()) => {}
-            _ = pass(far_in, near_out, way.clone()) => {}
-            _ = way.wait_for(|now| !stays(now)) => {}
+            _ = pass(near_in, far_out, way.clone(), false) => {}
+            _ = pass(far_in, near_out, way.clone(), true) => {}
+            _ = way.wait_for(|now| now.leads_to() != Some(to)) => {}
         }
     }
     broken(&near);
@@ -91,12 +106,18 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut way: watch::Receiver<Way>,
+    is_answer: bool,
 ) -> std::io::Result<()> {
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut bytes).await?;
-        if read == 0 || way.wait_for(|now| matches!(now, Way::Open(_))).await.is_err() {
+        if read == 0 || way.wait_for(|now| !matches!(now, Way::Frozen(_))).await.is_err() {
             return Ok(());
+        }
+        let slow = *way.borrow();
+        if let (Way::Slow(_, by), true) = (slow, is_answer) {
+            // Until then, or until it is not slow any more.
+            let _ = tokio::time::timeout(by, way.wait_for(|now| *now != slow)).await;
         }
         to.write_all(&bytes[..read]).await?;
     }

@@ -10,10 +10,13 @@ use redis::{Client, Connection, FromRedisValue, TlsCertificates};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{CA, Certified, DEADLINE};
+use super::{CA, Certified, DEADLINE, copy};
 
 /// How long one answer may take: less than what a stopped server is given.
 const ANSWER: Duration = Duration::from_secs(2);
+
+/// Where a durable server keeps what it was told.
+const APPENDED: &str = "appendonlydir";
 
 /// How a server is started; by default it keeps nothing on the disk and asks for no password.
 #[derive(Debug, Clone, Default)]
@@ -133,11 +136,30 @@ impl RedisServer {
     /// Kills it and starts it with nothing in it.
     pub fn restart_empty(&mut self) {
         self.stop();
-        for name in ["appendonlydir", "dump.rdb"] {
+        self.forget();
+        self.start_again();
+    }
+
+    /// A copy of all that a durable server has at this moment.
+    pub fn back_up(&self) -> TempDir {
+        let backup = tempfile::tempdir().expect("a folder");
+        copy(&self.folder.path().join(APPENDED), &backup.path().join(APPENDED));
+        backup
+    }
+
+    /// Kills it and starts it with what it had when that copy was made.
+    pub fn restart_from(&mut self, backup: &TempDir) {
+        self.stop();
+        self.forget();
+        copy(backup.path(), self.folder.path());
+        self.start_again();
+    }
+
+    fn forget(&self) {
+        for name in [APPENDED, "dump.rdb"] {
             let path = self.folder.path().join(name);
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
-        self.start_again();
     }
 
     /// Stops its process where it is: connections stay open, and nobody answers.
