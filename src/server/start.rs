@@ -19,6 +19,7 @@ use super::drain;
 use super::listeners;
 use super::proxies::Proxies;
 use super::reception::Reception;
+use super::stop::LAST;
 use crate::auth::{Authenticator, Revocations, Tokens};
 use crate::cluster::Cluster;
 use crate::config::{Config, GymDoor, LogStore, OnRedisLoss, UnknownMembers};
@@ -99,13 +100,31 @@ impl Server {
         listener: TcpListener,
         mount: impl FnOnce(&Arc<Sessions>, &SocketIo<RoomAdapter>, &Arc<Directory>) -> Arc<dyn Intake>,
     ) -> io::Result<Self> {
+        let tasks = TaskTracker::new();
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let ends = (tasks.clone(), closing.clone(), stopping.clone());
+        let started = Self::start_tasks(config, listener, mount, ends).await;
+        if started.is_err() {
+            // It may be a node by now, and the others would wait for it until it counts as gone.
+            closing.cancel();
+            stopping.cancel();
+            tasks.close();
+            tokio::time::timeout(LAST, tasks.wait()).await.ok();
+        }
+        started
+    }
+
+    async fn start_tasks(
+        config: Config,
+        listener: TcpListener,
+        mount: impl FnOnce(&Arc<Sessions>, &SocketIo<RoomAdapter>, &Arc<Directory>) -> Arc<dyn Intake>,
+        (tasks, closing, stopping): (TaskTracker, CancellationToken, CancellationToken),
+    ) -> io::Result<Self> {
         let bound = listener.local_addr()?;
         // Connections inherit it.
         SockRef::from(&listener).set_send_buffer_size(config.outbox.socket_buffer_bytes)?;
         let certificates = config.server.tls.is_on().then(|| Certificates::open(&config.server.tls)).transpose()?;
         let config = Arc::new(config);
-        let tasks = TaskTracker::new();
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         // Before they are told of it.
         let for_nodes = listeners::for_nodes(&config).await?;

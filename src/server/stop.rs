@@ -13,7 +13,7 @@ use crate::rooms::{Id, ScopeFields};
 use crate::session::saved_at;
 
 /// How long tasks have to end when the grace period is used up.
-const LAST: Duration = Duration::from_millis(500);
+pub(super) const LAST: Duration = Duration::from_millis(500);
 
 impl Server {
     /// Stops within the grace period: nobody new is let in, `system:maintenance` goes out, transports
