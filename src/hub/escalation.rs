@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ use crate::config;
 use crate::events::Priority;
 use crate::log::{Draft, Entry};
 use crate::rooms::ScopeFields;
-use crate::wire::{iso, now_iso, with_field};
+use crate::wire::{iso, now_iso, now_ms, with_field};
 
 /// What is published.
 const EVENT: &str = "alert:escalated";
@@ -43,6 +43,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Done {
     pub(super) published: bool,
     pub(super) called: bool,
+    /// Whether what was published has come back in the shared log.
+    heard: bool,
 }
 
 /// What a service is told.
@@ -128,12 +130,29 @@ impl Hub {
         let publication =
             Publication { target, priority, ..Publication::new(EVENT, body.to_owned(), ScopeFields::default()) };
         match self.draft(publication) {
-            Ok(draft) => self.publish(draft).await.is_ok(),
+            Ok(draft) => {
+                let message_id = format!("msg_{}_{}", now_ms(), letters(&entry.draft.message_id));
+                self.publish(Draft { message_id, ..draft }).await.is_ok()
+            }
             Err(error) => {
                 tracing::error!(%error, "an escalation cannot be published");
                 true
             }
         }
+    }
+
+    /// The shared log has brought an entry; false if it tells again that a message was not acknowledged, as it may when
+    /// Redis has taken what it did not confirm in time.
+    pub(super) fn hear_escalation(&self, draft: &Draft) -> bool {
+        let Some(receipt) = escalated(draft).and_then(|message_id| self.receipts.of_message(&message_id)) else {
+            return true;
+        };
+        let mut repeats = false;
+        self.receipts.escalated(receipt.ack_id, |done| {
+            repeats = std::mem::replace(&mut done.heard, true);
+            done.published = true;
+        });
+        !repeats
     }
 
     /// Calls a service if there is one, until it has taken it or was asked often enough; false if the next process has to.
@@ -177,4 +196,27 @@ impl Hub {
             with_field(&nested, "escalation", &escalation).expect("an object")
         })
     }
+}
+
+/// The message that an entry says nobody has acknowledged, if the entry is one of ours. Backends may publish the event
+/// too, but have no say in the letters of its id.
+fn escalated(draft: &Draft) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Payload {
+        escalation: Escalated,
+    }
+    #[derive(Deserialize)]
+    struct Escalated {
+        message_id: String,
+    }
+    if *draft.event.name != *EVENT {
+        return None;
+    }
+    let Payload { escalation: Escalated { message_id } } = serde_json::from_str(draft.payload.get()).ok()?;
+    (letters(&message_id) == letters(&draft.message_id)).then_some(message_id)
+}
+
+/// The random part of a message id.
+fn letters(message_id: &str) -> &str {
+    message_id.rsplit('_').next().unwrap_or_default()
 }

@@ -85,9 +85,11 @@ impl Hub {
         if let Some(receipt) = receipt.filter(|_| is_first && self.escalation.concerns(draft)) {
             self.watch(receipt, entry.clone(), Done::default());
         }
-        match self.listener.get() {
-            Some(listener) if !listener.hear(draft) => entry.abandon(),
-            _ => self.prepare(entry.clone()),
+        let is_news = self.listener.get().is_none_or(|listener| listener.hear(draft)) && self.hear_escalation(draft);
+        if is_news {
+            self.prepare(entry.clone());
+        } else {
+            entry.abandon();
         }
     }
 

@@ -7,7 +7,7 @@ use tiercast::config::LogStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::kit::{Client, ConnectOptions, TestServer};
+use crate::kit::{Client, ConnectOptions, RedisOptions, RedisServer, TestServer, eventually, nodes_with};
 
 fn urgent(timeout_ms: u64) -> Value {
     json!({
@@ -186,4 +186,47 @@ async fn what_is_due_escalates_in_the_next_process_and_only_once() {
     let escalated = named(&mut agent, "alert:escalated").await;
     assert_eq!(escalated["escalation"]["message_id"], second["message_id"], "the first does not escalate again");
     assert_eq!(escalations().await, 2);
+}
+
+#[tokio::test]
+async fn what_is_due_while_redis_is_away_or_stands_still_escalates_once_when_it_is_back() {
+    for stands_still in [false, true] {
+        let mut redis = RedisServer::with(RedisOptions::durable());
+        let nodes = nodes_with(&redis, 2, |_, config| {
+            config.escalation.publish = true;
+            config.cluster.redis_timeout_ms = 300;
+        })
+        .await;
+        let leads = async |node: &TestServer| {
+            let (_, answer) = node.get("/nodes").await;
+            answer["nodes"].as_array().expect("nodes").iter().any(|node| node["leader"] == true)
+        };
+        eventually("one leads", async || leads(&nodes[0]).await).await;
+        let mut agents = [nodes[0].agent("org-1").await, nodes[1].agent("org-1").await];
+        // Due while the one that leads still does.
+        let published = publish(&nodes[0], urgent(200)).await;
+        for agent in &mut agents {
+            agent.next_named("alert:triggered").await;
+        }
+        if stands_still {
+            redis.pause()
+        } else {
+            redis.stop()
+        }
+        eventually("nobody leads", async || !leads(&nodes[0]).await && !leads(&nodes[1]).await).await;
+        if stands_still {
+            redis.resume()
+        } else {
+            redis.start_again()
+        }
+        for agent in &mut agents {
+            assert_eq!(named(agent, "alert:escalated").await["escalation"]["message_id"], published["message_id"]);
+        }
+        // What is tried again comes within 5 s, and before what is due later.
+        let later = publish(&nodes[1], urgent(if stands_still { 6_000 } else { 200 })).await;
+        for agent in &mut agents {
+            agent.next_named("alert:triggered").await;
+            assert_eq!(named(agent, "alert:escalated").await["escalation"]["message_id"], later["message_id"]);
+        }
+    }
 }
