@@ -19,21 +19,26 @@ fn quick(config: &mut Config) {
     config.cluster.request_timeout_ms = REQUEST_TIMEOUT.as_millis() as u64;
 }
 
-/// Two nodes, of which the way of the second one to Redis can be cut.
-async fn two(redis: &RedisServer) -> (TestServer, TestServer, Proxy) {
+/// So many nodes, of which the way of the last one to Redis can be cut.
+async fn last_behind(redis: &RedisServer, count: usize) -> (Vec<TestServer>, Proxy) {
     let way = Proxy::to(redis.address()).await;
-    let mut both = nodes_with(redis, 2, |node, config| {
+    let nodes = nodes_with(redis, count, |node, config| {
         quick(config);
-        if node == 1 {
+        if node + 1 == count {
             on_redis(config, &redis.url_at(way.address), node);
             // Nobody counts as gone while a test looks.
             config.cluster.node_timeout_ms = 60_000;
         }
     })
     .await;
-    let last = both.pop().expect("two");
-    let first = both.pop().expect("two");
-    know(&first, 2).await;
+    know(&nodes[0], count).await;
+    (nodes, way)
+}
+
+/// Two nodes of this kind.
+async fn two(redis: &RedisServer) -> (TestServer, TestServer, Proxy) {
+    let (nodes, way) = last_behind(redis, 2).await;
+    let [first, last] = nodes.try_into().ok().expect("two");
     (first, last, way)
 }
 
@@ -142,6 +147,54 @@ async fn a_node_that_does_not_answer_is_named_within_the_deadline() {
     }
     one.finish().await;
     frozen.finish().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_acknowledgements_is_told_which_of_three_nodes_does_not_answer() {
+    let redis = RedisServer::start();
+    let (nodes, way) = last_behind(&redis, 3).await;
+    let (mut a, mut b, mut c) = (user(&nodes[0], "a").await, user(&nodes[1], "b").await, user(&nodes[2], "c").await);
+    way.freeze();
+    let body = json!({
+        "event": "system:notification", "data": {}, "target": { "organization_id": "org-1" },
+        "requires_ack": true, "ack_timeout_ms": REQUEST_TIMEOUT.as_millis() as u64 / 2,
+    });
+    let asked = Instant::now();
+    let acknowledging = async {
+        let event = a.next_named("system:notification").await;
+        a.ack(&event, json!(null));
+    };
+    let ((status, answer), ()) = tokio::join!(nodes[0].publish("/broadcast?wait=ack", body), acknowledging);
+    assert_eq!((status, &answer["unanswered_nodes"]), (200, &json!(["node-2"])), "{answer}");
+    assert!(asked.elapsed() < 3 * REQUEST_TIMEOUT, "it took {:?}", asked.elapsed());
+    assert_eq!((ids(&answer["acknowledged"], "user_id"), ids(&answer["pending"], "user_id")), (vec!["a"], vec!["b"]));
+    let listed = get(&nodes[0], "/connections").await;
+    assert_eq!((&listed["total_count"], &listed["unanswered_nodes"]), (&json!(2), &json!(["node-2"])));
+    // Late is better than never.
+    way.mend();
+    for client in [&mut b, &mut c] {
+        let event = client.next_named("system:notification").await;
+        client.ack(&event, json!(null));
+    }
+    let path = format!("/messages/{}/receipts", answer["message_id"].as_str().expect("an id"));
+    for node in &nodes {
+        eventually("the receipt is whole", async || {
+            let receipts = get(node, &path).await;
+            let mut acknowledged = ids(&receipts["acknowledged"], "user_id");
+            acknowledged.sort_unstable();
+            acknowledged == ["a", "b", "c"]
+                && receipts["pending"] == json!([])
+                && receipts["unanswered_nodes"].is_null()
+        })
+        .await;
+    }
+    eventually("all are listed", async || get(&nodes[0], "/connections").await["total_count"] == 3).await;
+    for client in [a, b, c] {
+        client.disconnect().await;
+    }
+    for node in nodes {
+        node.finish().await;
+    }
 }
 
 #[tokio::test]
@@ -412,15 +465,39 @@ async fn a_node_is_not_ready_while_redis_is_away_and_keeps_its_sockets() {
     node.finish().await;
 }
 
+/// Why a node of this number does not start.
+async fn refused(redis: &RedisServer, node: usize, configure: impl FnOnce(&mut Config)) -> String {
+    let mut config = Config::default();
+    config.logging.enable_logging = false;
+    on_redis(&mut config, &redis.url(), node);
+    configure(&mut config);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    Server::start(config, listener).await.map(|_| ()).expect_err("it does not start").to_string()
+}
+
 #[tokio::test]
 async fn a_server_does_not_start_under_the_name_of_another() {
     let redis = RedisServer::start();
     let node = nodes(&redis, 1).await.pop().expect("a node");
-    let mut config = Config::default();
-    config.logging.enable_logging = false;
-    on_redis(&mut config, &redis.url(), 0);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let refused = Server::start(config, listener).await.map(|_| ()).expect_err("the name is taken");
-    assert!(refused.to_string().contains("\"node-0\"") && refused.to_string().contains("cluster.node_id"), "{refused}");
+    let told = refused(&redis, 0, |_| {}).await;
+    assert!(told.contains("\"node-0\"") && told.contains("cluster.node_id"), "{told}");
+    node.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_does_not_start_with_another_number_of_shards() {
+    let redis = RedisServer::start();
+    let node = nodes_with(&redis, 1, |_, config| config.log.shards = 4).await.pop().expect("a node");
+    for shards in [3, 5] {
+        let told = refused(&redis, 1, |config| {
+            config.log.shards = shards;
+            config.cluster.node_timeout_ms = 60_000;
+        })
+        .await;
+        let parts = ["log.shards = 4".to_owned(), format!("this node {shards}"), "set 4".to_owned()];
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        // It is no node, and nobody waits for it.
+        know(&node, 1).await;
+    }
     node.finish().await;
 }
