@@ -1,5 +1,7 @@
 //! Nodes that share a log on Redis: one order for all of them, and what becomes of it when Redis fails.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
@@ -7,8 +9,8 @@ use serde_json::{Value, json};
 use tiercast::config::{Config, Freshness, OnRedisLoss, RedisTopology};
 
 use crate::kit::{
-    CA, Client, ConnectOptions, Event, RedisCluster, RedisOptions, RedisServer, Sentinel, TestServer, eventually,
-    nodes, nodes_with, on_redis,
+    CA, Call, Client, ConnectOptions, Event, Proxy, RedisCluster, RedisOptions, RedisServer, Sentinel, TestServer,
+    eventually, nodes, nodes_with, on_redis,
 };
 
 fn kpi(n: u64) -> Value {
@@ -97,6 +99,27 @@ async fn what_is_acknowledged_on_one_node_is_known_on_all() {
 }
 
 #[tokio::test]
+async fn what_is_acknowledged_while_redis_is_away_is_known_on_all_when_it_is_back() {
+    let mut redis = RedisServer::with(RedisOptions::durable());
+    let nodes = nodes(&redis, 2).await;
+    let mut client = user(&nodes[1], "there").await;
+    let mut body = kpi(1);
+    (body["requires_ack"], body["ack_timeout_ms"]) = (json!(true), json!(60_000));
+    let answer = publish(&nodes[0], body).await;
+    let event = client.next_named("kpi:update").await;
+    redis.stop();
+    client.ack(&event, json!(null));
+    client.settle().await;
+    let path = format!("/messages/{}/receipts", answer["message_id"].as_str().expect("an id"));
+    let acknowledged =
+        async |node: &TestServer| node.get(&path).await.1["acknowledged"][0]["user_id"].as_str() == Some("there");
+    assert_eq!((acknowledged(&nodes[0]).await, acknowledged(&nodes[1]).await), (false, true));
+    redis.start_again();
+    eventually("the other node knows it too", async || acknowledged(&nodes[0]).await).await;
+    client.expect_silence(&nodes[1]).await;
+}
+
+#[tokio::test]
 async fn what_waits_for_a_user_is_told_once_on_whatever_node() {
     let redis = RedisServer::start();
     let nodes = nodes(&redis, 3).await;
@@ -176,6 +199,82 @@ async fn what_may_wait_for_redis_is_published_once_when_it_answers_again() {
         let expected: Vec<u64> = (1..=5).filter(|n| *n != refused).chain([9]).collect();
         assert_eq!(numbers, expected, "each once");
     }
+}
+
+/// Two nodes that wait 300 ms for Redis, of which the second lets publications wait, and their way there.
+async fn by_way(redis: &RedisServer) -> (Vec<TestServer>, Proxy) {
+    let way = Proxy::to(redis.address()).await;
+    let nodes = nodes_with(redis, 2, |node, config| {
+        on_redis(config, &redis.url_at(way.address), node);
+        config.cluster.redis_timeout_ms = 300;
+        config.cluster.on_redis_loss = if node == 1 { OnRedisLoss::Buffer } else { OnRedisLoss::Refuse };
+    });
+    (nodes.await, way)
+}
+
+async fn status(node: &TestServer, path: &str) -> u16 {
+    Call::get(&node.url(path)).send().await.expect("an answer").status
+}
+
+#[tokio::test]
+async fn a_redis_that_is_too_slow_is_as_one_that_is_away_and_nothing_comes_twice() {
+    let redis = RedisServer::start();
+    let (nodes, way) = by_way(&redis).await;
+    let mut clients = listeners(&nodes).await;
+    publish(&nodes[0], kpi(1)).await;
+    each_hears(&mut clients, 1).await;
+    way.slow_down(Duration::from_millis(700));
+    let being_slow = async {
+        // It is in the log, of which nobody hears in time.
+        let refused = nodes[0].request(nodes[0].call(reqwest::Method::POST, "/broadcast").json(&kpi(2))).await;
+        assert_eq!((refused.status, !refused.header("retry-after").is_empty()), (503, true), "{}", refused.text);
+        for node in &nodes {
+            eventually("it is not ready", async || status(node, "/readyz").await == 503).await;
+            assert_eq!(status(node, "/livez").await, 200);
+        }
+        let asked = Instant::now();
+        assert_eq!(nodes[0].publish("/broadcast", kpi(0)).await.0, 503);
+        assert!(asked.elapsed() < Duration::from_millis(250), "it is known, and took {:?}", asked.elapsed());
+        way.mend();
+    };
+    let ((status_of_buffered, answer), ()) = tokio::join!(nodes[1].publish("/broadcast", kpi(3)), being_slow);
+    assert_eq!(status_of_buffered, 200, "{answer}");
+    for node in &nodes {
+        eventually("it is ready", async || status(node, "/readyz").await == 200).await;
+    }
+    publish(&nodes[0], kpi(4)).await;
+    for client in &mut clients {
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&4) {
+            numbers.push(number(&client.next_named("kpi:update").await));
+        }
+        numbers.sort_unstable();
+        assert!(numbers == [2, 3, 4] || numbers == [3, 4], "each once: {numbers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_slow_is_waited_for() {
+    let redis = RedisServer::start();
+    let (nodes, way) = by_way(&redis).await;
+    let mut clients = listeners(&nodes).await;
+    let by = Duration::from_millis(100);
+    way.slow_down(by);
+    for n in 0..3 {
+        for node in &nodes {
+            let asked = Instant::now();
+            publish(node, kpi(n)).await;
+            assert!(asked.elapsed() >= by, "{:?}", asked.elapsed());
+            each_hears(&mut clients, n).await;
+            assert_eq!(status(node, "/readyz").await, 200);
+        }
+    }
+    clients.push(user(&nodes[0], "late").await);
+    let (_, listed) = nodes[1].get("/connections").await;
+    assert_eq!((&listed["total_count"], &listed["unanswered_nodes"]), (&json!(3), &Value::Null), "{listed}");
+    way.mend();
+    publish(&nodes[1], kpi(9)).await;
+    each_hears(&mut clients, 9).await;
 }
 
 #[tokio::test]
