@@ -234,3 +234,78 @@ async fn a_node_that_comes_later_knows_who_is_there() {
     each_hears(&mut there, "ada", "offline").await;
     nothing_of(&["ada"], &later, &mut there).await;
 }
+
+/// What may happen to a cluster.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    /// A node is killed.
+    Killed,
+    /// A node cannot reach Redis for so long that it counts as gone.
+    CutOff,
+    /// Redis is stopped for so long that nobody leads, and comes back.
+    Stopped,
+    /// The same, and it comes back with nothing.
+    Emptied,
+}
+
+/// Waits until each node lists these users of all that have a name of ours, and tells a new watcher of them.
+async fn all_tell(nodes: &[TestServer], expected: &[(&str, &str)], fate: Fate) {
+    for (number, node) in nodes.iter().enumerate() {
+        eventually(&format!("{fate:?}: node {number} lists {expected:?}"), async || {
+            let answer = get(node, "/presence?organization_id=org-1").await;
+            let text = |user: &Value, key: &str| user[key].as_str().expect("a text").to_owned();
+            let users = answer["users"].as_array().expect("users").iter();
+            let mut listed: Vec<_> = users.map(|user| (text(user, "user_id"), text(user, "status"))).collect();
+            listed.retain(|(user, _)| ["ada", "bob", "cid", "dan"].contains(&user.as_str()));
+            let listed: Vec<_> = listed.iter().map(|(user, status)| (user.as_str(), status.as_str())).collect();
+            answer["unanswered_nodes"].is_null() && listed == expected
+        })
+        .await;
+        let mut watcher = watcher(node).await;
+        for (user, status) in expected {
+            // What is not announced yet is told next.
+            while !is_told(&mut watcher, user, status).await {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_node_tells_who_is_there_whatever_has_happened() {
+    for fate in [Fate::Killed, Fate::CutOff, Fate::Stopped, Fate::Emptied] {
+        let mut redis =
+            RedisServer::with(if fate == Fate::Emptied { RedisOptions::default() } else { RedisOptions::durable() });
+        let (mut nodes, ways) = start(&redis, 3, 50).await;
+        let (ada, mut bob, mut cid) =
+            (user(&nodes[0], "ada").await, user(&nodes[1], "bob").await, user(&nodes[2], "cid").await);
+        all_tell(&nodes, &[("ada", "online"), ("bob", "online"), ("cid", "online")], fate).await;
+        match fate {
+            Fate::Killed => drop(nodes.pop().map(|mut node| node.kill())),
+            Fate::CutOff => ways[2].cut(),
+            Fate::Stopped | Fate::Emptied => redis.stop(),
+        }
+        // Everything changes meanwhile.
+        ada.disconnect().await;
+        set(&mut bob, "busy").await;
+        let mut there = vec![("bob", "busy")];
+        match fate {
+            Fate::Killed => cid = user(&nodes[0], "cid").await,
+            Fate::CutOff => all_tell(&nodes[..2], &there, fate).await,
+            Fate::Stopped | Fate::Emptied => {
+                eventually("nobody leads", async || leader(&nodes[0]).await.is_none()).await;
+            }
+        }
+        set(&mut cid, "away").await;
+        let dan = user(nodes.last().expect("a node"), "dan").await;
+        there.extend([("cid", "away"), ("dan", "online")]);
+        match fate {
+            Fate::Killed => {}
+            Fate::CutOff => ways[2].mend(),
+            Fate::Stopped | Fate::Emptied => redis.start_again(),
+        }
+        all_tell(&nodes, &there, fate).await;
+        for client in [bob, cid, dan] {
+            client.disconnect().await;
+        }
+        all_tell(&nodes, &[], fate).await;
+    }
+}

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use tiercast::config::Config;
 
 use crate::kit::{
-    Client, ConnectOptions, Event, Forms, RedisServer, Refused, TestServer, Transport, eventually, nodes, nodes_with,
+    Client, ConnectOptions, Event, Forms, RedisOptions, RedisServer, Refused, TestServer, Transport, eventually, nodes,
+    nodes_with,
 };
 
 const TRANSPORTS: [Transport; 3] = [Transport::WebSocket, Transport::Polling, Transport::Upgrade];
@@ -338,4 +339,47 @@ async fn a_node_that_has_lost_a_session_ends_it() {
     let (client, is_recovered) = back(&node, ConnectOptions::named(), &kept).await;
     assert!(is_recovered);
     client.disconnect().await;
+}
+
+#[tokio::test]
+async fn after_an_older_copy_of_redis_clients_stay_and_recover_in_the_new_life() {
+    let mut redis = RedisServer::with(RedisOptions::durable());
+    let one_shard = |_: usize, config: &mut Config| config.log.shards = 1;
+    let [mut first, second] = nodes_with(&redis, 2, one_shard).await.try_into().ok().expect("two nodes");
+    let (mut stays, _) = reader(&redis, &first, ConnectOptions::named()).await;
+    let backup = redis.back_up();
+    let mut gone = second.agent("org-1").await;
+    publish(&second, 2).await;
+    let last = gone.next_named("kpi:update").await;
+    let kept = Kept::of(&gone, Some(&last));
+    assert_eq!(numbers(&first, &mut stays).await, [2]);
+    gone.wire.crash();
+    second.count("the connection is gone", |census| census.sockets == 0).await;
+    let life = || redis.run::<String>("get {tiercast:0}:life");
+    let before = life();
+    redis.restart_from(&backup);
+    // Nobody publishes anything.
+    let life = || redis.run::<String>("get {tiercast:0}:life");
+    eventually("another life begins", async || life() != before).await;
+    let (gone, is_recovered) = back(&second, ConnectOptions::named(), &kept).await;
+    assert!(!is_recovered, "what it has read is lost");
+    publish(&second, 3).await;
+    let read = stays.next_named("kpi:update").await;
+    assert_eq!(read.data()["n"], 3, "it is told what is new, and nothing again");
+    let kept = Kept::of(&stays, Some(&read));
+    eventually("its record is there again", async || {
+        records(&redis).iter().any(|(state, record)| state == "live" && record["id"] == kept.socket_id)
+    })
+    .await;
+    let later = nodes_with(&redis, 1, |_, config| (config.log.shards, config.cluster.node_id) = (1, "later".into()));
+    let later = later.await.pop().expect("a node");
+    first.kill();
+    publish(&second, 4).await;
+    let (mut client, is_recovered) = back(&later, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered, "by a node that knows the new life only");
+    assert_eq!(numbers(&later, &mut client).await, [4]);
+    for client in [client, gone] {
+        client.disconnect().await;
+    }
+    drop(stays);
 }
