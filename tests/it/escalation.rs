@@ -195,6 +195,7 @@ async fn what_is_due_while_redis_is_away_or_stands_still_escalates_once_when_it_
         let nodes = nodes_with(&redis, 2, |_, config| {
             config.escalation.publish = true;
             config.cluster.redis_timeout_ms = 300;
+            (config.log.shards, config.presence.enabled) = (1, false);
         })
         .await;
         let leads = async |node: &TestServer| {
@@ -222,6 +223,11 @@ async fn what_is_due_while_redis_is_away_or_stands_still_escalates_once_when_it_
         for agent in &mut agents {
             assert_eq!(named(agent, "alert:escalated").await["escalation"]["message_id"], published["message_id"]);
         }
+        // As when another node leads before it has read that.
+        let life: String = redis.run("get {tiercast:0}:life");
+        let newest = "redis.call('XREVRANGE',KEYS[1],'+','-','COUNT',1)[1][2][2]";
+        let again = format!("return(redis.call('XADD',KEYS[1],'{life}-*','r',{newest}))");
+        redis.run::<String>(&format!("eval {again} 1 {{tiercast:0}}:log"));
         // What is tried again comes within 5 s, and before what is due later.
         let later = publish(&nodes[1], urgent(if stands_still { 6_000 } else { 200 })).await;
         for agent in &mut agents {
