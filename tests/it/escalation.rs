@@ -210,15 +210,15 @@ async fn what_is_due_while_redis_is_away_or_stands_still_escalates_once_when_it_
             agent.next_named("alert:triggered").await;
         }
         if stands_still {
-            redis.pause()
+            redis.pause();
         } else {
-            redis.stop()
+            redis.stop();
         }
         eventually("nobody leads", async || !leads(&nodes[0]).await && !leads(&nodes[1]).await).await;
         if stands_still {
-            redis.resume()
+            redis.resume();
         } else {
-            redis.start_again()
+            redis.start_again();
         }
         for agent in &mut agents {
             assert_eq!(named(agent, "alert:escalated").await["escalation"]["message_id"], published["message_id"]);
