@@ -364,6 +364,40 @@ async fn silence_is_announced_once_by_the_node_that_leads() {
     clients[0].expect_silence(&nodes[0]).await;
 }
 
+#[tokio::test]
+async fn silence_is_announced_once_though_the_node_that_leads_hears_nothing_of_it() {
+    let redis = RedisServer::start();
+    let ways = [Proxy::to(redis.address()).await, Proxy::to(redis.address()).await];
+    let freshness = |channel: &str, expected_interval_ms| Freshness { channel: channel.into(), expected_interval_ms };
+    let nodes = nodes_with(&redis, 2, |node, config| {
+        on_redis(config, &redis.url_at(ways[node].address), node);
+        // The second falls silent after what is tried again has come, which it does within 5 s.
+        config.events.freshness = vec![freshness("kpi", 200), freshness("alerts", 8_000)];
+        config.cluster.redis_timeout_ms = 300;
+    })
+    .await;
+    let leader = async |node: &TestServer| {
+        let (_, answer) = node.get("/nodes").await;
+        answer["nodes"].as_array().expect("nodes").iter().position(|node| node["leader"] == true)
+    };
+    eventually("one leads", async || leader(&nodes[0]).await.is_some()).await;
+    let leads = leader(&nodes[0]).await.expect("a leader");
+    let listener = async |node: &TestServer| node.subscriber("org-1", json!({ "channels": ["kpi", "alerts"] })).await;
+    let mut clients = join_all(nodes.iter().map(listener)).await;
+    nodes[0].broadcast("alert:triggered", json!({}), json!({ "organization_id": "org-1" })).await;
+    publish(&nodes[0], kpi(1)).await;
+    each_hears(&mut clients, 1).await;
+    ways[leads].slow_down(Duration::from_secs(60));
+    eventually("it knows no more that it leads", async || leader(&nodes[leads]).await.is_none()).await;
+    ways[leads].mend();
+    for client in &mut clients {
+        for channel in ["kpi", "alerts"] {
+            let notice = client.next_named("system:notification").await;
+            assert_eq!((&notice.data()["channel"], &notice.data()["stale"]), (&json!(channel), &json!(true)));
+        }
+    }
+}
+
 /// Two nodes on whatever Redis this configures deliver what either is told.
 async fn deliver_on(configure: impl Fn(&mut Config)) -> Vec<TestServer> {
     let mut nodes = Vec::new();

@@ -170,7 +170,7 @@ pub(in crate::hub) async fn run(hub: Arc<Hub>, stopping: CancellationToken) {
     }
 }
 
-/// Publishes notices, in their order, until each of them is in the log.
+/// Publishes notices, in their order, until each of them is in the log; where nodes share it, what is not is unsaid.
 async fn announce(hub: &Arc<Hub>, changes: &[Change]) {
     let mut left: Vec<&Change> = changes.iter().collect();
     loop {
@@ -183,6 +183,11 @@ async fn announce(hub: &Arc<Hub>, changes: &[Change]) {
         }
         tracing::warn!(notices = left.len(), "subscribers could not be told what is stale; it is tried again");
         tokio::time::sleep(AGAIN).await;
+        if hub.log.is_shared() {
+            // Redis may have taken what it did not confirm, or another node that leads by now has said it.
+            hub.freshness.unsaid().of(left.into_iter().cloned().collect(), false);
+            return;
+        }
     }
 }
 
