@@ -49,10 +49,13 @@ local age = now - tonumber(redis.call('GET', began))
 local is_settled = age >= lease
 local may_lead = not is_draining or redis.call('ZCARD', nodes) == 1
 local leading = redis.call('GET', leader)
-if leading == name and may_lead then
+if leading == name and not may_lead then
+  redis.call('DEL', leader)
+  leading = false
+elseif leading == name and leads then
   redis.call('PEXPIRE', leader, lease)
 elseif leading == name then
-  redis.call('DEL', leader)
+  -- It has stepped down, perhaps since answers come too late: when its lease is over somebody else may lead.
   leading = false
 elseif not leading and may_lead and (leads or is_settled) then
   redis.call('SET', leader, name, 'PX', lease)

@@ -153,6 +153,22 @@ async fn one_node_leads_and_another_after_it() {
 }
 
 #[tokio::test]
+async fn a_node_that_gets_its_answers_too_late_leads_no_more_and_another_does() {
+    let redis = RedisServer::start();
+    let (late, proxy) = behind_proxy(&redis, "late").await;
+    late.leads(true).await;
+    let other = Member::start(&redis.url(), "other").await;
+    proxy.slow_down(Duration::from_millis(500));
+    late.leads(false).await;
+    other.leads(true).await;
+    proxy.mend();
+    late.sees(&["late", "other"]).await;
+    other.stop().await;
+    late.leads(true).await;
+    late.stop().await;
+}
+
+#[tokio::test]
 async fn a_redis_that_forgets_changes_neither_leader_nor_numbers() {
     let mut redis = RedisServer::start();
     let one = Member::start(&redis.url(), "one").await;
