@@ -4,13 +4,13 @@
 -- KEYS: nodes (a zset: name -> when it counts as gone), infos (a hash: name -> JSON), numbers (a hash: name -> number),
 --   leader (a name, as long as its lease runs), began (when these keys came to be).
 -- ARGV: name, incarnation, info, milliseconds until it counts as gone, the number it would like, how many numbers there
---   are, 1 if it is draining, 1 if it leads as far as it knows.
+--   are, 1 if it is draining, 1 if it leads as far as it knows, 1 if its last answer came in time.
 -- Answers: now, 1 if it is alive or 0 if another process has its name, its number (-1 if all are taken) or when that
 --   other one counts as gone, the leader, the infos of the living, for how long these keys have been there.
 local nodes, infos, numbers, leader, began = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local name, incarnation, info = ARGV[1], ARGV[2], ARGV[3]
 local lease, wish, count = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local is_draining, leads = ARGV[7] == '1', ARGV[8] == '1'
+local is_draining, leads, is_timely = ARGV[7] == '1', ARGV[8] == '1', ARGV[9] == '1'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
@@ -57,7 +57,7 @@ elseif leading == name and leads then
 elseif leading == name then
   -- It has stepped down, perhaps since answers come too late: when its lease is over somebody else may lead.
   leading = false
-elseif not leading and may_lead and (leads or is_settled) then
+elseif not leading and may_lead and is_timely and (leads or is_settled) then
   redis.call('SET', leader, name, 'PX', lease)
   leading = name
 end

@@ -45,7 +45,7 @@ impl Member {
                     if let Some(other) = heard.nodes.iter().find(|other| other.layout != *layout) {
                         let shown = |layout: &str| if layout.is_empty() { "one" } else { layout }.to_owned();
                         let refused = format!(
-                            "the servers of cluster.redis_urls (or sentinel_masters) are {}, and those of node {:?} are {}; give all nodes the same ones, word for word, and see docs/scaling.md for how to change them",
+                            "the servers of cluster.redis_urls (or sentinel_masters) are {}, and those of node {:?} are {}; give all nodes the same ones, word for word, or wait until that node counts as gone; docs/scaling.md has how to change them",
                             shown(layout),
                             other.id.as_str(),
                             shown(&other.layout)
@@ -126,6 +126,7 @@ impl Member {
         let leads = self.standing.leads_until().is_some_and(|until| Instant::now() < until);
         beat.arg(me.id.as_str()).arg(&me.incarnation).arg(info).arg(self.settings.lease.as_millis() as u64);
         beat.arg(self.settings.wish % NUMBERS).arg(NUMBERS).arg(u8::from(me.draining)).arg(u8::from(leads));
+        beat.arg(u8::from(self.standing.is_timely()));
         let sent = Instant::now();
         let (now_ms, is_alive, number, leader, infos, age_ms): (i64, u8, i64, String, Vec<String>, u64) =
             self.home().script(&beat).await?;

@@ -55,7 +55,9 @@ impl Standing {
     /// Takes over what was heard; it holds for a lease, less a tenth that clocks may differ by.
     pub(super) fn hear(&self, me: &NodeId, heard: Heard, settings: &Settings) {
         let Settings { heartbeat, lease, .. } = *settings;
-        let leads = heard.leader.as_ref() == Some(me);
+        let until = heard.sent + lease - lease / 10;
+        // What comes after its own lease says nothing any more.
+        let leads = heard.leader.as_ref() == Some(me) && Instant::now() < until;
         {
             let mut leased = self.lock();
             if leased.leader != heard.leader {
@@ -70,7 +72,7 @@ impl Standing {
                 settled_at: leased.settled_at.max(Some(settled_at)),
                 leader: heard.leader,
                 number: heard.number,
-                until: Some(heard.sent + lease - lease / 10),
+                until: Some(until),
                 clock: Some((heard.now_ms, now)),
             };
         }
@@ -98,6 +100,11 @@ impl Standing {
     /// When the leases end, as long as this node leads.
     pub(super) fn leads_until(&self) -> Option<Instant> {
         self.lock().until.filter(|_| *self.leads.borrow())
+    }
+
+    /// Whether the last answer came in time to be relied on, if there was one.
+    pub(super) fn is_timely(&self) -> bool {
+        self.lock().until.is_none_or(|until| Instant::now() < until)
     }
 
     /// This node leads no more; false if it did not.

@@ -152,6 +152,11 @@ impl Hub {
             repeats = std::mem::replace(&mut done.heard, true);
             done.published = true;
         });
+        if !repeats {
+            // Its publisher may not know that it is published, and a node that starts later has not heard it.
+            let (shard, ack_id) = (self.log.shard_of(receipt.organization.as_ref()), receipt.ack_id);
+            self.notes.add(shard, || Fact::Escalated { ack_id });
+        }
         !repeats
     }
 

@@ -150,8 +150,8 @@ impl Log {
     /// Whether more is at hand and not delivered than so many entries, or about so many bytes of payload.
     pub fn is_ahead(&self, shard: usize, entries: u64, bytes: usize) -> bool {
         let ring = self.shards[shard].lock();
-        // What is delivered stays at hand up to its own bound.
-        ring.last > ring.delivered + entries || ring.bytes > self.max_bytes + bytes
+        // What is delivered stays at hand up to its own bound, and the newest entry whatever its size.
+        ring.last > ring.delivered + entries || (ring.last > ring.delivered && ring.bytes > self.max_bytes + bytes)
     }
 
     /// What is read from here on follows an offset; of another life of the shard, if `is_reborn`.

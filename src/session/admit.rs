@@ -29,7 +29,7 @@ use crate::wire::packet::Admission;
 use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
 
 /// How long a transport that is cut may take to be gone.
-const CLOSING: Duration = Duration::from_secs(1);
+const UNTIL_CUT: Duration = Duration::from_secs(1);
 
 /// How long a transport takes to close.
 const CLOSED: Duration = Duration::from_secs(3);
@@ -69,14 +69,14 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
             let admitted = match &connection {
                 Some(connection) if !is_known => {
                     connection.set_sid(socket.id);
-                    connection.cut();
                     Err(WireError::Stopping)
                 }
                 _ => sessions.admit(&socket, auth, visit),
             };
-            if admitted == Err(WireError::Stopping) {
-                // It is cut, and comes back; a refusal that was faster would keep a stock client away for good.
-                tokio::time::sleep(CLOSING).await;
+            if let (Err(WireError::Stopping), Some(connection)) = (&admitted, &connection) {
+                // Its client comes back; a refusal that was faster would keep a stock client away for good.
+                connection.cut();
+                tokio::time::sleep(UNTIL_CUT).await;
             }
             if let (Err(_), Some(connection)) = (&admitted, &connection) {
                 connection.let_in();

@@ -41,7 +41,7 @@ pub(super) enum Given {
     Record(Box<SavedRecord>),
     /// It keeps it: its client has come back there since, or is in another namespace.
     Kept,
-    /// It has no such session any more.
+    /// It has no such session any more, or is about to have it.
     None,
     /// It never heard of it, whatever Redis says: the answer to its claim got lost.
     Unheard,
@@ -49,7 +49,7 @@ pub(super) enum Given {
 
 impl Sessions {
     /// Sees to it that the session which a CONNECT takes up again is this node's own, if it is to be had. It takes no
-    /// longer than an answer of Redis may take. False if nobody can say whether it is to be had, and its client had
+    /// longer than two answers of Redis may take. False if nobody can say whether it is to be had, and its client had
     /// better come again, perhaps to another node.
     pub(super) async fn fetch(&self, connection: &Connection, namespace: &str, auth: Option<&str>) -> bool {
         let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return true };
@@ -66,14 +66,13 @@ impl Sessions {
         if shared.away_for(&key).is_some() {
             return without();
         }
-        let is_fetched = shared.is_fetched(&key);
         let _fetching = shared.fetching(key);
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
-        let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, "")).await else { return without() };
+        let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, None)).await else { return without() };
         if let Some(claimed) = claimed {
             let wish = Wish { key: to_hex(&key), namespace: namespace.to_owned(), came_at_ms: connection.came_at_ms() };
             let is_mine = *claimed.owner == *shared.me;
-            let is_here = is_mine && (is_here() || is_fetched || shared.changes.is_pending(&key));
+            let is_here = is_mine && (is_here() || shared.fetches_of(&key) > 1 || shared.changes.is_pending(&key));
             if !is_here && !self.take_from(shared, &key, claimed, &wish, deadline).await {
                 return without();
             }
@@ -94,13 +93,13 @@ impl Sessions {
             Some(Given::Kept | Given::None) => return true,
             Some(Given::Record(record)) => {
                 // Its node forgets it, and this one writes it.
-                shared.claim(key, &found.owner).await.ok();
+                shared.claim(key, Some(&found)).await.ok();
                 record.read(&self.services.hub.catalogue)
             }
             // Nobody is on it, or its node is dead, or as good as: if events overtook others there, nobody knows what
             // was read.
             _ if found.is_mine => self.decode_read(&found),
-            None | Some(Given::Unheard) => match shared.claim(key, &found.owner).await {
+            None | Some(Given::Unheard) => match shared.claim(key, Some(&found)).await {
                 Ok(Some(found)) if found.is_mine => self.decode_read(&found),
                 Ok(_) => return true,
                 Err(_) => return false,
@@ -144,15 +143,14 @@ impl Sessions {
                 Given::Record(Box::new(SavedRecord::of(&record, &self.services.hub.catalogue)))
             }
             Some(Found::Live(_)) => Given::Kept,
-            None if self
-                .shared
-                .as_ref()
-                .is_some_and(|shared| shared.changes.is_pending(&key) || shared.is_fetched(&key)) =>
-            {
-                Given::None
-            }
+            None if self.is_busy_with(&key) => Given::None,
             None => Given::Unheard,
         }
+    }
+
+    /// Whether this node is about to tell Redis, or to hear from it, what becomes of a session.
+    fn is_busy_with(&self, key: &Key) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.changes.is_pending(key) || shared.fetches_of(key) > 0)
     }
 
     /// Waits until this node has delivered what the client of a session may have read on another.

@@ -4,6 +4,8 @@
 //! it, its state, and the session as JSON. Only the node that has it writes it,
 //! and taking it is one step, so that no two nodes open the same.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +33,8 @@ pub(super) struct Shared {
     kept_for_ms: u64,
     /// What is yet to be written.
     pub(super) changes: Arc<Changes>,
-    /// Sessions that are being fetched.
-    fetched: Mutex<Vec<Key>>,
+    /// Sessions that are being fetched, and how often.
+    fetched: Mutex<HashMap<Key, usize>>,
 }
 
 /// While there is one, its session is being fetched.
@@ -43,9 +45,11 @@ pub(super) struct Fetching<'a> {
 
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
-        let mut fetched = self.shared.fetched();
-        if let Some(at) = fetched.iter().position(|key| *key == self.key) {
-            fetched.swap_remove(at);
+        if let Entry::Occupied(mut count) = self.shared.fetched().entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }
@@ -93,6 +97,8 @@ pub(super) struct Claimed {
     pub(super) owner: String,
     pub(super) state: State,
     pub(super) record: Vec<u8>,
+    /// How often it had been claimed before.
+    pub(super) claims: u64,
 }
 
 impl Shared {
@@ -103,16 +109,16 @@ impl Shared {
 
     /// Takes note that a session is being fetched.
     pub(super) fn fetching(&self, key: Key) -> Fetching<'_> {
-        self.fetched().push(key);
+        *self.fetched().entry(key).or_default() += 1;
         Fetching { shared: self, key }
     }
 
-    /// Whether a session is being fetched.
-    pub(super) fn is_fetched(&self, key: &Key) -> bool {
-        self.fetched().contains(key)
+    /// How often a session is being fetched.
+    pub(super) fn fetches_of(&self, key: &Key) -> usize {
+        self.fetched().get(key).copied().unwrap_or_default()
     }
 
-    fn fetched(&self) -> MutexGuard<'_, Vec<Key>> {
+    fn fetched(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
         self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,17 +132,24 @@ impl Shared {
         self.redis.server_of(self.redis.keys.shard_of(key)).away_for()
     }
 
-    /// Makes the session under a key this node's own, if nobody is on it or it is the node `given_up` that has it; none
-    /// if there is none.
+    /// Makes the session under a key this node's own, if nobody is on it, or if nobody has claimed it since it was
+    /// `given_up` by who had it then; none if there is none.
     ///
     /// # Errors
     /// If Redis does not answer.
-    pub(super) async fn claim(&self, key: &Key, given_up: &str) -> Result<Option<Claimed>, RedisError> {
+    pub(super) async fn claim(&self, key: &Key, given_up: Option<&Claimed>) -> Result<Option<Claimed>, RedisError> {
         let (shard, name) = self.place_of(key);
         let mut claim = CLAIM.prepare_invoke();
-        claim.key(name).arg(&*self.me).arg(given_up);
-        let found: Option<(bool, String, String, Vec<u8>)> = self.redis.server_of(shard).script(&claim).await?;
-        Ok(found.map(|(is_mine, owner, state, record)| Claimed { is_mine, owner, state: State::of(&state), record }))
+        claim.key(name).arg(&*self.me);
+        if let Some(Claimed { owner, claims, .. }) = given_up {
+            claim.arg(owner).arg(claims);
+        }
+        let found: Option<(bool, String, String, Vec<u8>, u64)> = self.redis.server_of(shard).script(&claim).await?;
+        let claimed = |(is_mine, owner, state, record, claims): (_, _, String, _, _)| {
+            let state = State::of(&state);
+            Claimed { is_mine, owner, state, record, claims }
+        };
+        Ok(found.map(claimed))
     }
 
     /// Does something to many records; what came of each, in the same order.

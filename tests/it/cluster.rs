@@ -155,10 +155,13 @@ async fn one_node_leads_and_another_after_it() {
 #[tokio::test]
 async fn a_node_that_gets_its_answers_too_late_leads_no_more_and_another_does() {
     let redis = RedisServer::start();
-    let (late, proxy) = behind_proxy(&redis, "late").await;
+    // It has the patience to wait for answers that come after its lease.
+    let patient = |config: &mut config::Cluster| config.redis_timeout_ms = 4_000;
+    let proxy = Proxy::to(redis.address()).await;
+    let late = Member::with(&redis.url_at(proxy.address), "late", patient).await.expect("it joins");
     late.leads(true).await;
     let other = Member::start(&redis.url(), "other").await;
-    proxy.slow_down(Duration::from_millis(500));
+    proxy.slow_down(Duration::from_millis(NODE_TIMEOUT_MS * 95 / 100));
     late.leads(false).await;
     other.leads(true).await;
     proxy.mend();

@@ -181,6 +181,22 @@ async fn a_claim_whose_answer_got_lost_costs_no_session() {
 }
 
 #[tokio::test]
+async fn a_full_redis_gives_sessions_away_all_the_same() {
+    let redis = RedisServer::start();
+    let [mut first, second] = nodes(&redis, 2).await.try_into().ok().expect("two nodes");
+    let (client, kept) = reader(&redis, &first, ConnectOptions::named()).await;
+    publish(&second, 2).await;
+    first.kill();
+    drop(client);
+    redis.run::<()>("config set maxmemory 1");
+    let (mut client, is_recovered) = back(&second, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered);
+    assert_eq!(client.next_named("kpi:update").await.data()["n"], 2);
+    redis.run::<()>("config set maxmemory 0");
+    client.disconnect().await;
+}
+
+#[tokio::test]
 async fn of_two_nodes_that_open_a_session_at_once_one_has_it() {
     for fate in [Fate::Unaware, Fate::Killed, Fate::Noticed] {
         let redis = RedisServer::start();

@@ -206,7 +206,7 @@ async fn by_way(redis: &RedisServer) -> (Vec<TestServer>, Proxy) {
     let way = Proxy::to(redis.address()).await;
     let nodes = nodes_with(redis, 2, |node, config| {
         on_redis(config, &redis.url_at(way.address), node);
-        config.cluster.redis_timeout_ms = 300;
+        config.cluster.redis_timeout_ms = 1_000;
         config.cluster.on_redis_loss = if node == 1 { OnRedisLoss::Buffer } else { OnRedisLoss::Refuse };
     });
     (nodes.await, way)
@@ -223,7 +223,7 @@ async fn a_redis_that_is_too_slow_is_as_one_that_is_away_and_nothing_comes_twice
     let mut clients = listeners(&nodes).await;
     publish(&nodes[0], kpi(1)).await;
     each_hears(&mut clients, 1).await;
-    way.slow_down(Duration::from_millis(700));
+    way.slow_down(Duration::from_secs(2));
     let being_slow = async {
         // It is in the log, of which nobody hears in time.
         let refused = nodes[0].request(nodes[0].call(reqwest::Method::POST, "/broadcast").json(&kpi(2))).await;
@@ -234,7 +234,7 @@ async fn a_redis_that_is_too_slow_is_as_one_that_is_away_and_nothing_comes_twice
         }
         let asked = Instant::now();
         assert_eq!(nodes[0].publish("/broadcast", kpi(0)).await.0, 503);
-        assert!(asked.elapsed() < Duration::from_millis(250), "it is known, and took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_millis(900), "it is known, and took {:?}", asked.elapsed());
         way.mend();
     };
     let ((status_of_buffered, answer), ()) = tokio::join!(nodes[1].publish("/broadcast", kpi(3)), being_slow);

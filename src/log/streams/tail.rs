@@ -15,7 +15,7 @@ use crate::redis::Connection;
 /// How long one reading waits for something new.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Records, and notes, of one reading, and about how many bytes.
+/// Records, and notes, of one reading, and about how many bytes, by the size of those before.
 const COUNT: usize = 256;
 const BYTES: usize = 4 * 1024 * 1024;
 
@@ -108,10 +108,14 @@ impl Tail {
         command.arg(format!("{}-{}", self.life, self.offset)).arg(&self.noted);
         let reply: Option<StreamReadReply> = command.query_async(connection).await?;
         self.shard.server().heed(began, None);
-        let mut notes = Vec::new();
+        let (mut notes, life_before) = (Vec::new(), self.life);
         for key in reply.into_iter().flat_map(|reply| reply.keys) {
             for mut id in key.ids {
                 if key.key == self.shard.notes {
+                    if self.life != life_before {
+                        // They come again, from the beginning.
+                        break;
+                    }
                     self.noted.clone_from(&id.id);
                     if let Some(Value::BulkString(note)) = id.map.remove("n") {
                         notes.push(note.into());
@@ -133,6 +137,9 @@ impl Tail {
         }
         if let Some(News::Records(records)) = self.found.back() {
             self.size = records.iter().map(|(_, record)| record.len()).sum::<usize>() / records.len();
+        } else {
+            // The bound holds for notes too, which are small.
+            self.size /= 2;
         }
         self.shard.has_read(self.life, self.offset);
         if !notes.is_empty() {
