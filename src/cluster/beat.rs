@@ -43,7 +43,7 @@ impl Member {
                 Beaten::Heard(heard) => {
                     let layout = &self.me.node.layout;
                     if let Some(other) = heard.nodes.iter().find(|other| other.layout != *layout) {
-                        let shown = |layout: &str| if layout.is_empty() { "one" } else { layout }.to_owned();
+                        let shown = |layout: &str| if layout.is_empty() { "a single one" } else { layout }.to_owned();
                         let refused = format!(
                             "the servers of cluster.redis_urls (or sentinel_masters) are {}, and those of node {:?} are {}; give all nodes the same ones, word for word, or wait until that node counts as gone; docs/scaling.md has how to change them",
                             shown(layout),

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::config;
-#[cfg(doc)]
-use crate::redis::Redis;
 use crate::wire::{now_ms, random_letters};
 
 /// Longest part of a host's name that a node's name has.
@@ -63,7 +61,7 @@ pub struct Node {
     pub draining: bool,
     /// Its sockets.
     pub sockets: usize,
-    /// By which names it finds the shards; see [`Redis::layout`].
+    /// By which names it finds the shards; see [`Redis::layout`](crate::redis::Redis::layout).
     pub layout: String,
 }
 

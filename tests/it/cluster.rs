@@ -375,7 +375,7 @@ async fn a_node_that_finds_shards_elsewhere_does_not_start() {
     }
     // The other server has no nodes to meet.
     let [refused] = &refused[..] else { panic!("{refused:?}") };
-    assert!(refused.contains("are one, and those of node \"one\" are 127.0.0.1:"), "{refused}");
+    assert!(refused.contains("are a single one, and those of node \"one\" are 127.0.0.1:"), "{refused}");
     one.sees(&["one"]).await;
     let three = Member::with("", "three", |config| {
         both(config);

@@ -285,17 +285,15 @@ async fn publish_now(
         answer["explanation"] = explained;
         unanswered.extend(missing);
     }
-    if waits && timeout.is_some() {
+    if let Some(timeout) = timeout.filter(|_| waits) {
         let organization = scope.as_ref().map(|scope| &scope.organization);
-        unanswered
-            .extend(hear_recipients(&doors, &published.message_id, organization, published.position.offset).await);
-    }
-    if let (true, Some(timeout)) = (waits, timeout)
-        && let Some(mut progress) = doors.hub.acknowledged(&published.message_id, timeout, doors.stopped()).await
-    {
-        unanswered.extend(look_elsewhere(&doors, &published.message_id, &mut progress).await);
-        answer["acknowledged"] = json!(progress.acknowledged);
-        answer["pending"] = json!(progress.pending);
+        let (id, offset) = (&published.message_id, published.position.offset);
+        unanswered.extend(hear_recipients(&doors, id, organization, offset).await);
+        if let Some(mut progress) = doors.hub.acknowledged(id, timeout, doors.stopped()).await {
+            unanswered.extend(look_elsewhere(&doors, id, &mut progress).await);
+            answer["acknowledged"] = json!(progress.acknowledged);
+            answer["pending"] = json!(progress.pending);
+        }
     }
     others::name(&Vec::from_iter(unanswered), &mut answer);
     Ok(answer)

@@ -15,7 +15,7 @@ use super::error::StreamError;
 use super::reader::Reader;
 use super::scripts;
 use super::shard::{Known, Shard, TIME, time_of};
-use super::tail::Tail;
+use super::tail::{BEGINNING, Tail};
 use super::writer::{self, Append};
 use crate::log::error::StoreError;
 use crate::log::journal::Page;
@@ -190,7 +190,7 @@ impl Streams {
     /// If Redis is away.
     pub async fn notes(&self, shard: usize) -> Result<(Vec<Bytes>, String), StreamError> {
         let shard = &self.shards[shard];
-        let (mut notes, mut last) = (Vec::new(), "0-0".to_owned());
+        let (mut notes, mut last) = (Vec::new(), BEGINNING.to_owned());
         loop {
             let mut command = cmd("XRANGE");
             command.arg(&shard.notes).arg(format!("({last}")).arg("+").arg("COUNT").arg(NOTES);

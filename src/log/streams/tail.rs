@@ -20,7 +20,7 @@ const COUNT: usize = 256;
 const BYTES: usize = 4 * 1024 * 1024;
 
 /// Before all notes.
-const BEGINNING: &str = "0-0";
+pub(super) const BEGINNING: &str = "0-0";
 
 /// How often it is looked what is kept.
 const LOOK: Duration = Duration::from_secs(1);
