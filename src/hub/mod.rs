@@ -10,6 +10,7 @@ mod acks;
 mod ended;
 mod escalation;
 mod explanations;
+mod following;
 mod freshness;
 mod history;
 mod latest;
@@ -29,6 +30,7 @@ mod until;
 mod waiting;
 
 pub use ended::Seen;
+pub use following::Follower;
 pub use history::History;
 pub use offline::Owed;
 pub use publication::{MAX_TARGETS, Publication, Target};

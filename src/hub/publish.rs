@@ -14,6 +14,7 @@ use super::ack_ids::AckIds;
 use super::acks::concerns_users;
 use super::escalation::{Done, Escalation};
 use super::explanations::Explanations;
+use super::following::Following;
 use super::freshness::{self, Freshness};
 use super::latest::Latest;
 use super::notes::{self, Notes};
@@ -86,8 +87,9 @@ pub struct Hub {
     ack_ids: AckIds,
     /// Who else hears what is announced of users.
     pub(super) listener: OnceLock<Box<dyn Listener>>,
+    pub(super) following: Following,
     /// Whether this node does what one of them has to.
-    leading: watch::Receiver<bool>,
+    pub(super) leading: watch::Sender<bool>,
     /// How often a shard of the shared log began another life.
     pub(super) lives: watch::Sender<u64>,
     next_delivery: AtomicU64,
@@ -135,6 +137,8 @@ impl Hub {
         let (commands, queues): (Vec<_>, Vec<_>) = (0..log.shards()).map(|_| mpsc::unbounded_channel()).unzip();
         let delivered = (0..log.shards()).map(|shard| AtomicU64::new(log.head(shard).offset)).collect();
         let freshness = Freshness::new(&config.events.freshness, &catalogue, &log);
+        let patience = Duration::from_millis(config.cluster.redis_timeout_ms);
+        let followed = if log.is_shared() { log.shards() } else { 0 };
         let hub = Arc::new(Self {
             commands,
             delivered,
@@ -156,12 +160,14 @@ impl Hub {
             stopping: stopping.clone(),
             ack_ids,
             listener: OnceLock::new(),
-            leading: cluster.leading(),
+            following: Following::new(followed, patience),
+            leading: watch::Sender::new(followed == 0),
             lives: watch::Sender::default(),
             next_delivery: AtomicU64::new(1),
         });
         if hub.log.is_shared() {
             hub.take_part(cluster.nodes().len() < 2).await.map_err(io::Error::other)?;
+            tasks.spawn(hub.clone().lead(cluster.leading()));
         } else {
             hub.bring_back(notes::read(&hub.log), true);
         }
@@ -195,15 +201,11 @@ impl Hub {
     /// If it cannot be stored, or the server stops before that and the entry goes with it.
     pub async fn publish(self: &Arc<Self>, draft: Draft) -> Result<Published, WireError> {
         let _turn = self.turn(&draft.audience).await?;
+        let shards = self.shards_of(&draft.audience);
+        // Where they are followed the entry is read back at once.
+        let _followers: Vec<_> = shards.clone().map(|shard| self.following.follow(shard)).collect();
         let for_users = concerns_users(&draft);
         let (message_id, sent_at_ms) = (draft.message_id.clone(), draft.published_at_ms);
-        let shards = match &draft.audience {
-            Audience::Everyone => 0..self.log.shards(),
-            Audience::Scope { scope, .. } => {
-                let shard = self.log.shard_of(Some(&scope.organization));
-                shard..shard + 1
-            }
-        };
         // Where what is noted of it is, too.
         let first = shards.start;
         let (reports, reported): (Vec<_>, Vec<_>) = shards.clone().map(|_| oneshot::channel()).unzip();
@@ -233,6 +235,17 @@ impl Hub {
         }
         let Report { recipients, explanation } = whole;
         Ok(Published { message_id, position, recipients, sent_at_ms, explanation })
+    }
+
+    /// The shards that an audience is in.
+    fn shards_of(&self, audience: &Audience) -> Range<usize> {
+        match audience {
+            Audience::Everyone => 0..self.log.shards(),
+            Audience::Scope { scope, .. } => {
+                let shard = self.log.shard_of(Some(&scope.organization));
+                shard..shard + 1
+            }
+        }
     }
 
     /// Appends an entry to a log of this process alone, and has it delivered as soon as it is durable.
@@ -333,7 +346,7 @@ impl Hub {
 
     /// Waits until this node does what one of them has to.
     pub(super) async fn leading(&self) {
-        self.leading.clone().wait_for(|leads| *leads).await.ok();
+        self.leading.subscribe().wait_for(|leads| *leads).await.ok();
     }
 
     /// Changes when a shard of the shared log begins another life, since Redis has lost something.

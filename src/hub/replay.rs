@@ -130,7 +130,10 @@ impl Hub {
 
     /// Waits until everything up to an offset of an organization's shard is delivered.
     pub async fn caught_up(&self, organization: Option<&Id>, offset: u64) {
-        let shard = self.log.shard_of(organization);
+        self.delivered_up_to(self.log.shard_of(organization), offset).await;
+    }
+
+    pub(super) async fn delivered_up_to(&self, shard: usize, offset: u64) {
         if let Some(before) = offset.checked_sub(1) {
             self.log.appended(shard, before).await;
         }

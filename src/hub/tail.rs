@@ -27,9 +27,20 @@ pub trait Listener: Send + Sync {
 /// Reads a shard until `stopping` is cancelled.
 pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: CancellationToken) {
     loop {
+        let (is_followed, is_current) = hub.following.look(shard);
         let news = tokio::select! {
-            news = tail.next() => news,
+            news = tail.next(is_current) => news,
             () = stopping.cancelled() => return,
+        };
+        let Some(news) = news else {
+            if is_followed {
+                hub.following.has_read(shard);
+                continue;
+            }
+            tokio::select! {
+                () = hub.following.step(shard) => continue,
+                () = stopping.cancelled() => return,
+            }
         };
         match news {
             News::Records(records) => {

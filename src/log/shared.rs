@@ -208,6 +208,11 @@ impl Log {
         Ok(true)
     }
 
+    /// Whether what is new in a shard can be read, as far as this node knows.
+    pub fn is_there(&self, shard: usize) -> bool {
+        self.keeper().is_none_or(|shared| shared.streams.is_there(shard))
+    }
+
     /// Who this node is in notes.
     pub fn writer(&self) -> Option<&str> {
         self.keeper().map(|shared| shared.streams.name())

@@ -24,7 +24,7 @@ use super::subscribe;
 use crate::auth::{Credentials, Identity};
 use crate::connection::{Connection, EngineIo, Handle, Journal};
 use crate::delivery::{AnswerTo, Interest, Recipient, RoomAdapter};
-use crate::rooms::{Scope, parse_namespace};
+use crate::rooms::{Id, Scope, parse_namespace};
 use crate::wire::packet::Admission;
 use crate::wire::{Forms, Pid, PublicId, WireError, now_iso};
 
@@ -62,16 +62,9 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
             // First of all: nobody else would sweep a namespace that was made for a connection which is gone by now.
             let visit = (socket.ns() != "/").then(|| sessions.namespaces.enter(socket.ns()));
             let connection = connection_of(&socket);
-            let is_known = match &connection {
-                Some(connection) => sessions.fetch(connection, socket.ns(), auth).await,
-                None => true,
-            };
             let admitted = match &connection {
-                Some(connection) if !is_known => {
-                    connection.set_sid(socket.id);
-                    Err(WireError::Stopping)
-                }
-                _ => sessions.admit(&socket, auth, visit),
+                Some(connection) => sessions.receive(&socket, connection, auth, visit).await,
+                None => Err(WireError::Internal),
             };
             if let (Err(WireError::Stopping), Some(connection)) = (&admitted, &connection) {
                 // Its client comes back; a refusal that was faster would keep a stock client away for good.
@@ -101,17 +94,32 @@ impl ConnectHandler<RoomAdapter, Ours> for Reception {
 
 impl Sessions {
     /// The connect middleware: whoever passes has a session, and loses no event sent early.
-    fn admit(
+    async fn receive(
         self: &Arc<Self>,
         socket: &Socket<RoomAdapter>,
+        connection: &Arc<Connection>,
         auth: Option<&str>,
         visit: Option<Visit<'_>>,
     ) -> Result<(), WireError> {
-        let namespace = socket.ns();
-        let connection = connection_of(socket).ok_or(WireError::Internal)?;
         connection.set_sid(socket.id);
+        let _fetching = self.fetch(connection, socket.ns(), auth).await?;
+        let asked = self.read_connect(connection, socket.ns(), auth)?;
+        // What was published before is not news to the socket.
+        let _follower = self.services.hub.up_to_date(asked.organization()).await;
+        self.admit(socket, connection.clone(), asked, visit)
+    }
+
+    /// Gives whoever may have it a session.
+    fn admit(
+        self: &Arc<Self>,
+        socket: &Socket<RoomAdapter>,
+        connection: Arc<Connection>,
+        asked: Asked,
+        visit: Option<Visit<'_>>,
+    ) -> Result<(), WireError> {
+        let namespace = socket.ns();
         let Application { scope, identity, forms, channels, recovered } =
-            self.check_connect(&connection, namespace, auth, true)?;
+            self.check_connect(&connection, namespace, asked, true)?;
         let Some(rooms) = self.services.directory.namespace(namespace) else {
             // The namespace was swept while this socket was on its way in: its client tries again.
             connection.cut();
@@ -154,7 +162,7 @@ impl Sessions {
                     subscribe::in_namespace(&session, channels)?;
                 }
             }
-            (None, None) => {}
+            (None, None) => session.lock().follower = Some(self.services.hub.follow(None)),
         }
         socket.on_fallback(Listener(session));
         socket.on_disconnect(exit);
@@ -182,14 +190,26 @@ impl Sessions {
     pub(super) fn admit_again(self: &Arc<Self>, connection: &Arc<Connection>, namespace: &str, auth: &str) {
         let Some(socket) = connection.sid().and_then(|sid| self.io().of(namespace)?.get_socket(sid)) else { return };
         let Some(old) = connection.public_id(namespace).and_then(|id| self.get(id.as_str())) else { return };
-        if let Err(error) = self.check_connect(connection, namespace, Some(auth), false) {
-            old.recipient.refuse(&error.connect_error());
-            socket.disconnect().ok();
+        let asked = self.read_connect(connection, namespace, Some(auth)).and_then(|asked| {
+            self.check_connect(connection, namespace, asked.clone(), false)?;
+            Ok(asked)
+        });
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                old.recipient.refuse(&error.connect_error());
+                socket.disconnect().ok();
+                return;
+            }
+        };
+        if !self.services.hub.is_up_to_date(asked.organization()) {
+            // Nobody waits here; its client comes back, and is received.
+            connection.cut();
             return;
         }
         old.exit("asked for the namespace again");
         let visit = (namespace != "/").then(|| self.namespaces.enter(namespace));
-        if let Err(error) = self.admit(&socket, Some(auth), visit) {
+        if let Err(error) = self.admit(&socket, connection.clone(), asked, visit) {
             tracing::debug!(%error, "not let in again");
             socket.disconnect().ok();
             return;
@@ -205,15 +225,26 @@ impl Sessions {
         connection.let_in();
     }
 
-    /// What a CONNECT asks for, if it may be had; `recovers` says that it is had now.
-    pub(super) fn check_connect(
+    /// What a CONNECT says.
+    pub(super) fn read_connect(
         &self,
         connection: &Connection,
         namespace: &str,
         auth: Option<&str>,
-        recovers: bool,
-    ) -> Result<Application, WireError> {
+    ) -> Result<Asked, WireError> {
         let scope = scope_of(namespace)?;
+        self.check_place(connection, namespace)?;
+        let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
+        let credentials = credentials.or_token(connection.peer().bearer.as_ref());
+        let said = match connection.plain() {
+            Some(plain) => plain.door.identify(&credentials),
+            None => self.services.authenticator.identify(&credentials),
+        };
+        Ok(Asked { scope, credentials, said })
+    }
+
+    /// Whether a connection may enter a namespace, whoever is on it.
+    fn check_place(&self, connection: &Connection, namespace: &str) -> Result<(), WireError> {
         if self.is_stopping() {
             // A client that is refused stays away, one that is cut comes back.
             connection.cut();
@@ -223,16 +254,26 @@ impl Sessions {
         if connection.namespaces() >= limit && !connection.has_entered(namespace) {
             return Err(WireError::TooManyNamespaces(limit));
         }
-        let credentials = auth.map(Credentials::read).transpose()?.unwrap_or_default();
-        let credentials = credentials.or_token(connection.peer().bearer.as_ref());
-        let recovered = if recovers { self.recover(connection, &credentials, namespace) } else { None };
+        Ok(())
+    }
+
+    /// What a CONNECT asks for, if it may be had; `recovers` says that it is had now.
+    pub(super) fn check_connect(
+        &self,
+        connection: &Connection,
+        namespace: &str,
+        asked: Asked,
+        recovers: bool,
+    ) -> Result<Application, WireError> {
+        // Others may have come in meanwhile.
+        self.check_place(connection, namespace)?;
+        let Asked { scope, credentials, said } = asked;
+        let recovered = if recovers { self.recover(connection, &credentials, &said, namespace) } else { None };
         Ok(Application {
             identity: match &recovered {
                 Some(recovered) => recovered.proven.clone(),
-                None => match connection.plain() {
-                    Some(plain) => plain.door.identify(&credentials)?,
-                    None => self.identify(connection, &credentials, namespace, scope.as_ref())?,
-                },
+                None if connection.plain().is_some() => said?,
+                None => self.identify(connection, &credentials, said, namespace, scope.as_ref())?,
             },
             forms: credentials.forms()?.or(connection.peer().forms).unwrap_or(self.config().events.forms),
             channels: credentials.channels()?,
@@ -246,13 +287,13 @@ impl Sessions {
         &self,
         connection: &Connection,
         credentials: &Credentials,
+        said: Result<Option<Identity>, WireError>,
         namespace: &str,
         scope: Option<&Scope>,
     ) -> Result<Option<Identity>, WireError> {
-        let authenticator = &self.services.authenticator;
-        let identity = authenticator.identify(credentials).inspect_err(|_| {
+        let identity = said.inspect_err(|_| {
             // A client that is refused stays away, one that is cut comes back, and finds the key.
-            if authenticator.awaits_key(credentials) {
+            if self.services.authenticator.awaits_key(credentials) {
                 connection.cut();
             }
         })?;
@@ -322,6 +363,20 @@ impl Sessions {
     }
 }
 
+/// What a CONNECT says, and who its client is by that.
+#[derive(Clone)]
+pub(super) struct Asked {
+    scope: Option<Scope>,
+    credentials: Credentials,
+    said: Result<Option<Identity>, WireError>,
+}
+
+impl Asked {
+    fn organization(&self) -> Option<&Id> {
+        self.said.as_ref().ok()?.as_ref().map(|identity| &identity.organization)
+    }
+}
+
 /// What a CONNECT asks for.
 pub(super) struct Application {
     scope: Option<Scope>,
@@ -350,7 +405,7 @@ struct Listener(Arc<Session>);
 
 impl MessageHandler<RoomAdapter, Ours> for Listener {
     fn call(&self, _: Arc<Socket<RoomAdapter>>, value: Value, ack_id: Option<i64>) {
-        event::arrive(&self.0, Incoming { said: Said::Packet(value), answer_to: ack_id.map(AnswerTo::Ack) });
+        event::arrive(&self.0, Incoming::new(Said::Packet(value), ack_id.map(AnswerTo::Ack)));
     }
 }
 

@@ -8,22 +8,33 @@ use super::identify::Identified;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::auth::{Credentials, Identity};
+use crate::rooms::Id;
 use crate::wire::{WireError, iso};
+
+/// What comes of it.
+pub(super) enum Answer {
+    Now(Value),
+    /// First this node has to know what is there for this organization.
+    After(Id),
+}
 
 /// Answers `{success, socket_id, user_id, organization_id, permissions, message}`, with `expires_at` if a token proves
 /// it, `restored_subscriptions` if an earlier session had any and `left_subscriptions` if the token covers some no more;
 /// and emits `authenticated`.
-pub(super) fn handle(session: &Arc<Session>, argument: &str) -> Result<Option<Value>, WireError> {
-    let result = authenticate(session, argument);
+pub(super) fn handle(session: &Arc<Session>, argument: &str, has_waited: bool) -> Result<Answer, WireError> {
+    let result = authenticate(session, argument, has_waited);
+    if matches!(result, Ok(Answer::After(_))) {
+        return result;
+    }
     let message = match &result {
         Ok(_) => "authenticated".to_owned(),
         Err(error) => error.to_string(),
     };
     session.recipient.emit("authenticated", &json!({ "success": result.is_ok(), "message": message }));
-    result.map(Some)
+    result
 }
 
-fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireError> {
+fn authenticate(session: &Arc<Session>, argument: &str, has_waited: bool) -> Result<Answer, WireError> {
     let sessions = session.sessions().ok_or(WireError::Stopping)?;
     let connection = &session.recipient.connection;
     let credentials = Credentials::read(argument)?;
@@ -36,6 +47,9 @@ fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireErr
         (_, Some(plain)) => plain.door.identify(&credentials)?.ok_or_else(|| plain.door.lacks())?,
         (_, None) => authenticator.identify(&credentials)?.ok_or_else(|| authenticator.lacks())?,
     };
+    if !has_waited && !sessions.services.hub.is_up_to_date(Some(&identity.organization)) {
+        return Ok(Answer::After(identity.organization));
+    }
     let earlier = session.last_interest(&identity).filter(|_| session.is_unknown());
     let restored: Vec<Box<str>> =
         earlier.iter().flat_map(|earlier| &earlier.subscriptions).map(|one| one.id.clone()).collect();
@@ -63,7 +77,7 @@ fn authenticate(session: &Arc<Session>, argument: &str) -> Result<Value, WireErr
         session.queue.hold();
         session.hand_over(owed);
     }
-    Ok(answer)
+    Ok(Answer::Now(answer))
 }
 
 /// A new token holds for all sockets of its bearer on the connection; what they have lost by it.

@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout_at};
 use super::codec::SavedRecord;
 use super::records::{Found, Key, Record, key};
 use super::sessions::Sessions;
-use super::shared::{Claimed, Shared, State};
+use super::shared::{Claimed, Fetching, Shared, State};
 use crate::auth::Credentials;
 use crate::connection::Connection;
 use crate::log::Named;
-use crate::wire::{Pid, from_hex, to_hex};
+use crate::wire::{Pid, WireError, from_hex, to_hex};
 
 /// The kind of question by which one node asks another for a session.
 const WISH: &str = "session";
@@ -49,24 +49,34 @@ pub(super) enum Given {
 
 impl Sessions {
     /// Sees to it that the session which a CONNECT takes up again is this node's own, if it is to be had. It takes no
-    /// longer than two answers of Redis may take. False if nobody can say whether it is to be had, and its client had
-    /// better come again, perhaps to another node.
-    pub(super) async fn fetch(&self, connection: &Connection, namespace: &str, auth: Option<&str>) -> bool {
-        let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return true };
-        let Some(credentials) = auth.and_then(|auth| Credentials::read(auth).ok()) else { return true };
-        let Some((pid, offset)) = credentials.resumed() else { return true };
+    /// longer than two answers of Redis may take. It stays this node's as long as what comes of it is held.
+    ///
+    /// # Errors
+    /// If nobody can say whether it is to be had: its client had better come again, perhaps to another node.
+    pub(super) async fn fetch(
+        &self,
+        connection: &Connection,
+        namespace: &str,
+        auth: Option<&str>,
+    ) -> Result<Option<Fetching<'_>>, WireError> {
+        let Some(shared) = self.shared.as_ref().filter(|_| self.config().recovery.enabled) else { return Ok(None) };
+        let Some(credentials) = auth.and_then(|auth| Credentials::read(auth).ok()) else { return Ok(None) };
+        let Some((pid, offset)) = credentials.resumed() else { return Ok(None) };
         let last = offset.and_then(Named::parse);
         if offset.is_some() && last.is_none() {
-            return true;
+            return Ok(None);
         }
         let key = key(&Pid::of(pid));
         let is_here = || self.records.look(&key, |record| record.is_some()).unwrap_or(true);
         // While Redis is away a client finds what this node has.
-        let without = || is_here() || shared.away_for(&key).is_some_and(|away| away >= PATIENCE);
+        let without = || match is_here() || shared.away_for(&key).is_some_and(|away| away >= PATIENCE) {
+            true => Ok(None),
+            false => Err(WireError::Stopping),
+        };
         if shared.away_for(&key).is_some() {
             return without();
         }
-        let _fetching = shared.fetching(key);
+        let fetching = shared.fetching(key);
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
         let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, None)).await else { return without() };
         if let Some(claimed) = claimed {
@@ -81,7 +91,7 @@ impl Sessions {
             self.records.drop_gone(&key);
         }
         self.catch_up_with(&key, last.as_ref(), deadline).await;
-        true
+        Ok(Some(fetching))
     }
 
     /// False if Redis went away meanwhile, so that nobody can say whose the session is.
@@ -91,11 +101,12 @@ impl Sessions {
         let given = if found.is_mine { None } else { self.ask(&found.owner, wish, deadline).await };
         let record = match given {
             Some(Given::Kept | Given::None) => return true,
-            Some(Given::Record(record)) => {
-                // Its node forgets it, and this one writes it.
-                shared.claim(key, Some(&found)).await.ok();
-                record.read(&self.services.hub.catalogue)
-            }
+            // Its node forgets it, and this one writes it.
+            Some(Given::Record(record)) => match shared.claim(key, Some(&found)).await {
+                // A third took it for lost meanwhile.
+                Ok(Some(found)) if !found.is_mine => return true,
+                _ => record.read(&self.services.hub.catalogue),
+            },
             // Nobody is on it, or its node is dead, or as good as: if events overtook others there, nobody knows what
             // was read.
             _ if found.is_mine => self.decode_read(&found),
@@ -162,6 +173,7 @@ impl Sessions {
         };
         let Some(Some((organization, since))) = self.records.look(key, |record| record.map(of_record)) else { return };
         let hub = &self.services.hub;
+        let Ok(_follower) = timeout_at(deadline, hub.up_to_date(organization.as_ref())).await else { return };
         let read = last.filter(|last| hub.is_of_this_life(organization.as_ref(), &last.position));
         let offset = read.map_or(since, |read| since.max(read.position.offset));
         timeout_at(deadline, hub.caught_up(organization.as_ref(), offset)).await.ok();

@@ -64,7 +64,7 @@ pub(super) fn arrive(session: &Arc<Session>, incoming: Incoming) {
         Pushed::Handle => {
             // Nobody else adds events of this socket, so this is the only one.
             while let Some(incoming) = session.queue.next() {
-                handle(session, &incoming);
+                handle(session, incoming);
             }
         }
         Pushed::StartWorker => {
@@ -81,27 +81,32 @@ fn name_of(incoming: &Incoming) -> String {
 /// Handles what waits, one event after another.
 pub(super) async fn work(session: Arc<Session>) {
     while let Some(incoming) = session.queue.next() {
-        handle(&session, &incoming);
+        handle(&session, incoming);
         // A long queue must not keep the other sockets of this thread waiting.
         tokio::task::yield_now().await;
     }
 }
 
-fn handle(session: &Arc<Session>, incoming: &Incoming) {
+fn handle(session: &Arc<Session>, incoming: Incoming) {
     // What an event is answered with leaves in one write.
     let _cork = session.recipient.connection.cork();
-    let Some(call) = incoming.call() else { return refuse(session, incoming, &incoming.fault()) };
+    let Some(call) = incoming.call() else { return refuse(session, &incoming, &incoming.fault()) };
     if incoming.attachments().is_some() && !client_events::takes_attachments(session, &call.name) {
-        return refuse(session, incoming, &WireError::Binary(call.name.into_owned()));
+        return refuse(session, &incoming, &WireError::Binary(call.name.into_owned()));
     }
     let argument = call.argument.get();
     let (mut listens, mut is_greeted) = (None, false);
     let result = match &*call.name {
         "authenticate" => {
             let is_new = session.is_unknown();
-            authenticate::handle(session, argument).inspect(|_| {
-                (listens, is_greeted) = (is_new.then(|| session.recipient.interest().clone()), is_new);
-            })
+            match authenticate::handle(session, argument, incoming.has_waited) {
+                Ok(authenticate::Answer::Now(answer)) => {
+                    (listens, is_greeted) = (is_new.then(|| session.recipient.interest().clone()), is_new);
+                    Ok(Some(answer))
+                }
+                Ok(authenticate::Answer::After(organization)) => return session.wait_for(organization, incoming),
+                Err(error) => Err(error),
+            }
         }
         "subscribe" | "client:subscribe" => match subscribe::handle(session, argument, incoming.answer_to.as_ref()) {
             Ok(Answer::Now(answer, new)) => {
@@ -139,7 +144,7 @@ fn handle(session: &Arc<Session>, incoming: &Incoming) {
             session.recipient.answer(answer_to, &json!({ "success": true }));
         }
         (Ok(_), None) => {}
-        (Err(error), _) => refuse(session, incoming, &error),
+        (Err(error), _) => refuse(session, &incoming, &error),
     }
     if is_greeted {
         greeting::greet(session);

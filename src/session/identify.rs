@@ -89,6 +89,7 @@ impl Session {
             join(Vec::new(), sessions.services.hub.delivered_to(&identity.organization));
             None
         };
+        state.follower = Some(sessions.services.hub.follow(Some(&identity.organization)));
         self.know(sessions, &mut state, identity);
         state.attend(sessions);
         Ok(Identified { owed, ..Identified::default() })

@@ -22,6 +22,8 @@ pub(super) struct Incoming {
     pub(super) said: Said,
     /// How the client wants an answer, if it wants one.
     pub(super) answer_to: Option<AnswerTo>,
+    /// Whether it has waited for what it relies on.
+    pub(super) has_waited: bool,
 }
 
 /// The way an event was said.
@@ -49,6 +51,10 @@ pub(super) struct Call<'a> {
 }
 
 impl Incoming {
+    pub(super) fn new(said: Said, answer_to: Option<AnswerTo>) -> Self {
+        Self { said, answer_to, has_waited: false }
+    }
+
     /// Its size in bytes, attachments included.
     pub(super) fn size(&self) -> usize {
         match &self.said {
@@ -191,6 +197,16 @@ impl Queue {
         }
     }
 
+    /// The event that is being handled has to wait: it is handled anew after `release`, and nothing before it.
+    pub(super) fn put_back(&self, incoming: Incoming) {
+        let mut inner = self.lock();
+        if inner.worker == Worker::Busy {
+            inner.worker = Worker::Holding;
+            inner.bytes += incoming.size();
+            inner.waiting.push_front(Incoming { has_waited: true, ..incoming });
+        }
+    }
+
     /// The socket is let in, or an event has ended: what waits may be worked through.
     pub(super) fn release(&self) -> Pushed {
         let mut inner = self.lock();
@@ -248,7 +264,7 @@ mod tests {
     use super::*;
 
     fn event() -> Incoming {
-        Incoming { said: Said::Packet(Value::Str("[]".into(), None)), answer_to: None }
+        Incoming::new(Said::Packet(Value::Str("[]".into(), None)), None)
     }
 
     #[test]
@@ -286,5 +302,20 @@ mod tests {
         assert_eq!(queue.push(event()), Pushed::Waiting);
         assert_eq!(queue.release(), Pushed::StartWorker);
         assert!(queue.next().is_some() && queue.next().is_none());
+    }
+
+    #[test]
+    fn an_event_that_has_to_wait_is_handled_again_before_what_is_behind_it() {
+        let queue = Queue::new(10, 100);
+        queue.release();
+        assert_eq!((queue.push(event()), queue.push(event())), (Pushed::Handle, Pushed::Waiting));
+        queue.put_back(queue.next().expect("the first"));
+        assert!(queue.next().is_none());
+        assert_eq!(queue.release(), Pushed::StartWorker);
+        assert!(queue.next().is_some_and(|first| first.has_waited));
+        assert!(queue.next().is_some_and(|second| !second.has_waited) && queue.next().is_none());
+        queue.close();
+        queue.put_back(event());
+        assert!(queue.next().is_none());
     }
 }

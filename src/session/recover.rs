@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::event;
-use super::queue::Pushed;
+use super::queue::{Incoming, Pushed};
 use super::records::{Found, Record};
 use super::saved;
 use super::session::{First, Session};
@@ -19,6 +19,7 @@ use crate::connection::{Connection, Read};
 use crate::delivery::Interest;
 use crate::hub::{Missed, Owed};
 use crate::log::Named;
+use crate::rooms::Id;
 use crate::wire::{Form, Pid, WireError};
 
 /// A session that its client takes up again.
@@ -40,6 +41,7 @@ impl Sessions {
         &self,
         connection: &Connection,
         credentials: &Credentials,
+        said: &Result<Option<Identity>, WireError>,
         namespace: &str,
     ) -> Option<Recovered> {
         let (pid, offset) = credentials.resumed().filter(|_| self.config().recovery.enabled)?;
@@ -66,13 +68,12 @@ impl Sessions {
                 }
             }
         };
-        let said = self.services.authenticator.identify(credentials);
         let same = said.as_ref().is_ok_and(|said| is_same(said.as_ref(), record.identity.as_ref()));
         if *record.namespace != *namespace || !same || !self.has_room_for(&record.interest) {
             self.records.put_back(&pid, record);
             return None;
         }
-        let proven = said.ok().flatten().filter(|said| said.proof.is_some());
+        let proven = said.as_ref().ok().cloned().flatten().filter(|said| said.proof.is_some());
         // Without a new token the old one has to hold still.
         let holds = |identity: &Identity| self.services.authenticator.check(identity).is_ok();
         if !proven.as_ref().or(record.identity.as_ref()).is_none_or(holds) {
@@ -175,6 +176,17 @@ impl Session {
         let session = self.clone();
         sessions.services.tasks.spawn(async move {
             telling.await;
+            session.go_on();
+        });
+    }
+
+    /// Handles an event anew as soon as this node knows what is there for an organization, and then what is behind it.
+    pub(super) fn wait_for(self: &Arc<Self>, organization: Id, incoming: Incoming) {
+        let Some(sessions) = self.sessions() else { return };
+        self.queue.put_back(incoming);
+        let (session, hub) = (self.clone(), sessions.services.hub.clone());
+        sessions.services.tasks.spawn(async move {
+            let _follower = hub.up_to_date(Some(&organization)).await;
             session.go_on();
         });
     }

@@ -13,7 +13,7 @@ use crate::auth::{Door, Identity};
 use crate::config::Implicit;
 use crate::connection::Journal;
 use crate::delivery::{Interest, Recipient};
-use crate::hub::{Missed, Owed, Seen};
+use crate::hub::{Follower, Missed, Owed, Seen};
 use crate::limits::Bucket;
 use crate::presence::{Attendance, Status};
 use crate::rooms::{Scope, user_room};
@@ -57,6 +57,8 @@ pub(super) enum First {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) identity: Option<Identity>,
+    /// Has this node follow what may come for the socket.
+    pub(super) follower: Option<Follower>,
     /// When it is looked at whether the identity still holds.
     pub(super) expiry: Option<Expiry>,
     /// The status that the client gives its user.
@@ -323,7 +325,7 @@ impl Session {
         } else {
             leave();
         }
-        state.attendance = None;
+        (state.attendance, state.follower) = (None, None);
         if let Some(pid) = &self.pid {
             let record = kept.then(|| self.record(&state, journal));
             sessions.records.end(pid, &self.recipient.id, record);

@@ -278,7 +278,9 @@ impl Sessions {
 
 impl Intake for Sessions {
     fn admissible(&self, connection: &Connection, namespace: &str, auth: &str) -> Result<(), WireError> {
-        self.check_connect(connection, namespace, Some(auth), false).map(|_| ()).inspect_err(|error| {
+        let asked = self.read_connect(connection, namespace, Some(auth));
+        let checked = asked.and_then(|asked| self.check_connect(connection, namespace, asked, false));
+        checked.map(|_| ()).inspect_err(|error| {
             self.services.counters.error(&error.to_string());
         })
     }
@@ -310,7 +312,7 @@ impl Intake for Sessions {
             Ok(Request { name, argument, asked }) => (Said::Frame(name, argument), Some(AnswerTo::Frame(asked))),
             Err(error) => (Said::Refused(error), None),
         };
-        event::arrive(&session, Incoming { said, answer_to });
+        event::arrive(&session, Incoming::new(said, answer_to));
     }
 }
 

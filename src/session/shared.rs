@@ -45,11 +45,17 @@ pub(super) struct Fetching<'a> {
 
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.shared.fetched().entry(self.key) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        let is_last = match self.shared.fetched().entry(self.key) {
+            Entry::Occupied(count) if *count.get() == 1 => count.remove() == 1,
+            Entry::Occupied(mut count) => {
+                *count.get_mut() -= 1;
+                false
             }
+            Entry::Vacant(_) => false,
+        };
+        if is_last {
+            // Unless it has got a client, it is to be had again.
+            self.shared.changes.of_key(self.key);
         }
     }
 }

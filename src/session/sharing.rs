@@ -60,8 +60,10 @@ impl Sessions {
         });
         // A session that has a socket is written as that one's.
         let of_keys = portion.keys.iter().filter_map(|key| {
+            // One that is being fetched is not to be had by others meanwhile.
+            let state = if shared.fetches_of(key) > 0 { State::Live } else { State::Gone };
             let deed = self.records.look(key, |record| match record {
-                Some(record) => Deed::Write(State::Gone, self.encode(record)),
+                Some(record) => Deed::Write(state, self.encode(record)),
                 None => Deed::Forget,
             });
             Some((*key, deed?))

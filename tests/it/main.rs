@@ -29,6 +29,7 @@ mod drain;
 mod escalation;
 mod explain;
 mod filters;
+mod following;
 mod forms;
 mod freshness;
 mod headers;

@@ -74,6 +74,7 @@ pub(in crate::doors) async fn read(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::bad_request(format!("limit must be 1 to {MAX_LIMIT}")));
     }
+    let _follower = doors.hub.up_to_date(Some(name.organization())).await;
     let hub = doors.hub.clone();
     let read = tokio::task::spawn_blocking(move || {
         let history = hub.history(&name, since.as_ref(), limit);

@@ -29,6 +29,8 @@ pub(in crate::doors) async fn one(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     caller.may_call(Right::Read)?;
+    // Nothing but the message itself says which shard it is in.
+    let _followers = doors.hub.all_up_to_date().await;
     let hub = doors.hub.clone();
     let found = tokio::task::spawn_blocking(move || hub.message(&message_id)).await.map_err(|_| WireError::Internal)?;
     // A foreign message is answered like one that is not there.
@@ -61,6 +63,7 @@ pub(in crate::doors) async fn receipts(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     caller.may_call(Right::Read)?;
+    let _followers = doors.hub.all_up_to_date().await;
     // A foreign message is answered like one that is not there.
     let (organization, mut progress) =
         doors.hub.progress(&message_id).ok_or_else(|| ApiError::not_found("no receipts are kept for that message"))?;
@@ -98,6 +101,7 @@ pub(super) fn answer_others(doors: &Arc<Doors>) {
         let doors = asked.clone();
         async move {
             let deadline = Duration::from_millis(doors.config.cluster.request_timeout_ms);
+            let _follower = doors.hub.follow(organization.as_ref());
             let caught_up = doors.hub.caught_up(organization.as_ref(), offset);
             // Who cannot say in time says nothing.
             tokio::time::timeout(deadline, caught_up).await.ok()?;

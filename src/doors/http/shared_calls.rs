@@ -15,6 +15,7 @@ use super::idempotency::{Id, answer_of};
 use crate::cluster::Cluster;
 use crate::hub::Hub;
 use crate::redis::Redis;
+use crate::rooms;
 use crate::wire::{WireError, to_hex};
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("begin_call.lua")));
@@ -77,7 +78,7 @@ impl SharedCalls {
             match self.begin(organization, &id, &asked, &dead).await {
                 Ok(Turn::First) => break,
                 Ok(Turn::Again(began_at_ms)) => {
-                    if let Some(answer) = published(hub, id, began_at_ms).await? {
+                    if let Some(answer) = published(hub, organization, id, began_at_ms).await? {
                         self.end(organization, &id, Some(&answer)).await;
                         return Ok(answer);
                     }
@@ -139,7 +140,8 @@ impl SharedCalls {
 }
 
 /// The answer to a call that was published since a time, as far as the log tells.
-async fn published(hub: &Arc<Hub>, id: Id, since_ms: i64) -> Result<Option<Value>, ApiError> {
+async fn published(hub: &Arc<Hub>, organization: &str, id: Id, since_ms: i64) -> Result<Option<Value>, ApiError> {
+    let _follower = hub.up_to_date(rooms::Id::parse(organization).ok().as_ref()).await;
     let hub = hub.clone();
     let looking = tokio::task::spawn_blocking(move || {
         let entries = hub.repeatable_since(since_ms - SLACK_MS);

@@ -146,6 +146,11 @@ impl Streams {
         Tail::new(self.shards[shard].clone(), known.life, known.head, noted)
     }
 
+    /// Whether the Redis of a shard answers.
+    pub fn is_there(&self, shard: usize) -> bool {
+        self.shards[shard].server().is_there()
+    }
+
     /// Epoch and offset of the newest record in Redis, whether or not this node has read it.
     ///
     /// # Errors

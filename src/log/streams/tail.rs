@@ -73,28 +73,33 @@ impl Tail {
         }
     }
 
-    /// Waits for news, as long as it takes.
-    pub async fn next(&mut self) -> News {
+    /// What is new: waits for it as long as it takes, if it `waits`; else none when all that was there is told.
+    pub async fn next(&mut self, waits: bool) -> Option<News> {
         loop {
             if let Some(news) = self.found.pop_front() {
-                return news;
+                return Some(news);
             }
             let began = Instant::now();
-            if let Err(error) = self.read(began).await {
-                self.shard.server().heed(began, Some(&error));
-                tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
-                self.connection = None;
-                tokio::time::sleep(PAUSE).await;
+            match self.read(began, waits).await {
+                Ok(is_end) if is_end && !waits => return None,
+                Ok(_) => {}
+                Err(error) => {
+                    self.shard.server().heed(began, Some(&error));
+                    tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
+                    self.connection = None;
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    async fn read(&mut self, began: Instant) -> Result<(), RedisError> {
+    /// Reads a portion; whether there was nothing.
+    async fn read(&mut self, began: Instant, waits: bool) -> Result<bool, RedisError> {
         if self.connection.is_none() || self.looked_at.elapsed() >= LOOK {
             self.look().await?;
             self.looked_at = Instant::now();
             if !self.found.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
         }
         let connection = match &mut self.connection {
@@ -103,12 +108,16 @@ impl Tail {
         };
         let mut command = cmd("XREAD");
         let count = (BYTES / self.size.max(1)).clamp(1, COUNT);
-        command.arg("COUNT").arg(count).arg("BLOCK").arg(WAIT.as_millis() as u64).arg("STREAMS");
-        command.arg(&self.shard.stream).arg(&self.shard.notes);
+        command.arg("COUNT").arg(count);
+        if waits {
+            command.arg("BLOCK").arg(WAIT.as_millis() as u64);
+        }
+        command.arg("STREAMS").arg(&self.shard.stream).arg(&self.shard.notes);
         command.arg(format!("{}-{}", self.life, self.offset)).arg(&self.noted);
         let reply: Option<StreamReadReply> = command.query_async(connection).await?;
         self.shard.server().heed(began, None);
         let (mut notes, life_before) = (Vec::new(), self.life);
+        let is_end = reply.is_none();
         for key in reply.into_iter().flat_map(|reply| reply.keys) {
             for mut id in key.ids {
                 if key.key == self.shard.notes {
@@ -146,7 +155,7 @@ impl Tail {
             // Behind the entries that they are about.
             self.found.push_back(News::Notes(notes));
         }
-        Ok(())
+        Ok(is_end)
     }
 
     fn take(&mut self, offset: u64, whole: Vec<u8>) {
