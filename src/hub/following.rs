@@ -13,8 +13,10 @@ use tokio::time::timeout;
 use super::publish::Hub;
 use crate::rooms::Id;
 
-/// The time between two readings of a shard that is not followed.
-const STEP: Duration = Duration::from_millis(100);
+/// The time between two readings of a shard that is not followed, which doubles while nothing comes, and the longest:
+/// short enough that nothing is dropped meanwhile which was not read.
+pub(super) const STEP: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_STEP: Duration = Duration::from_millis(400);
 
 /// How long a shard is followed after the last who needed it.
 const LINGER: Duration = Duration::from_secs(10);
@@ -33,8 +35,11 @@ struct State {
     followers: usize,
     /// Until when it is followed without any.
     until: Option<Instant>,
-    /// Whether everything is read, and what comes is read at once.
+    /// Whether everything is read, as far as is known, and what comes is read at once.
     is_current: bool,
+    /// How often whoever reads has looked, and the last look that was followed by reading to the end.
+    looks: u64,
+    read: u64,
 }
 
 impl State {
@@ -45,24 +50,28 @@ impl State {
 
 /// Has a shard followed as long as it is held, and a while longer.
 #[derive(Debug)]
-pub struct Follower(Option<watch::Sender<State>>);
+pub struct Follower {
+    shard: Option<watch::Sender<State>>,
+    /// The look after which what there was has to be read.
+    after: u64,
+}
 
 impl Follower {
-    /// Whether nothing waits to be read that was there when following began.
+    /// Whether all is read that was there when following began.
     pub fn is_current(&self) -> bool {
-        self.0.as_ref().is_none_or(|shard| shard.borrow().is_current)
+        self.shard.as_ref().is_none_or(|shard| shard.borrow().read >= self.after)
     }
 
     async fn current(&self) {
-        if let Some(shard) = &self.0 {
-            shard.subscribe().wait_for(|state| state.is_current).await.ok();
+        if let Some(shard) = &self.shard {
+            shard.subscribe().wait_for(|state| state.read >= self.after).await.ok();
         }
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Some(shard) = &self.0 {
+        if let Some(shard) = &self.shard {
             shard.send_if_modified(|state| {
                 state.followers -= 1;
                 if state.followers == 0 {
@@ -75,21 +84,24 @@ impl Drop for Follower {
 }
 
 impl Following {
-    /// So many shards that nobody follows yet; none waits longer for one of them than `patience`.
+    /// So many shards that nobody follows yet; nobody waits longer for one of them than `patience`.
     pub(super) fn new(shards: usize, patience: Duration) -> Self {
         Self { shards: (0..shards).map(|_| watch::Sender::default()).collect(), patience }
     }
 
     /// Has a shard followed from now on.
     pub(super) fn follow(&self, shard: usize) -> Follower {
+        let mut after = 0;
         let shard = self.shards.get(shard);
         if let Some(shard) = shard {
             shard.send_if_modified(|state| {
                 state.followers += 1;
+                // What is being read at this moment may not have all.
+                after = if state.is_current { 0 } else { state.looks + 1 };
                 state.followers == 1
             });
         }
-        Follower(shard.cloned())
+        Follower { shard: shard.cloned(), after }
     }
 
     /// Whoever reads a shard is about to look: whether somebody follows it, and whether all that was there has been read.
@@ -97,6 +109,7 @@ impl Following {
         let (mut is_followed, mut is_current) = (true, true);
         self.shards[shard].send_if_modified(|state| {
             is_followed = state.is_followed();
+            state.looks += 1;
             state.is_current &= is_followed;
             is_current = state.is_current;
             false
@@ -104,14 +117,25 @@ impl Following {
         (is_followed, is_current)
     }
 
-    /// All that was there when a look found a shard followed has been read.
+    /// All that was there at the last look, which found the shard followed, has been read.
     pub(super) fn has_read(&self, shard: usize) {
-        self.shards[shard].send_if_modified(|state| !std::mem::replace(&mut state.is_current, true));
+        self.shards[shard].send_if_modified(|state| {
+            state.read = state.looks;
+            !std::mem::replace(&mut state.is_current, true)
+        });
+    }
+
+    /// Nobody can say whether all that was there has been read.
+    pub(super) fn is_behind(&self, shard: usize) {
+        self.shards[shard].send_if_modified(|state| {
+            state.is_current = false;
+            false
+        });
     }
 
     /// Waits for the next step of a shard, or until somebody follows it.
-    pub(super) async fn step(&self, shard: usize) {
-        timeout(STEP, self.shards[shard].subscribe().wait_for(State::is_followed)).await.ok();
+    pub(super) async fn step(&self, shard: usize, step: Duration) {
+        timeout(step, self.shards[shard].subscribe().wait_for(State::is_followed)).await.ok();
     }
 }
 
@@ -127,7 +151,7 @@ impl Hub {
         self.bring_up_to_date(self.log.shard_of(organization)).await
     }
 
-    /// Whether there is nothing that [`up_to_date`](Self::up_to_date) would wait for; if there is, it is on its way.
+    /// Whether nothing has to be read that [`up_to_date`](Self::up_to_date) would wait for; if it has, it is on its way.
     pub fn is_up_to_date(&self, organization: Option<&Id>) -> bool {
         self.follow(organization).is_current() || !self.log.is_there(self.log.shard_of(organization))
     }
@@ -139,12 +163,12 @@ impl Hub {
 
     async fn bring_up_to_date(&self, shard: usize) -> Follower {
         let follower = self.following.follow(shard);
-        if !follower.is_current() && self.log.is_there(shard) {
-            let reading = async {
+        if self.log.is_shared() && self.log.is_there(shard) {
+            let delivering = async {
                 follower.current().await;
                 self.delivered_up_to(shard, self.log.head(shard).offset).await;
             };
-            timeout(self.following.patience, reading).await.ok();
+            timeout(self.following.patience, delivering).await.ok();
         }
         follower
     }
@@ -188,6 +212,16 @@ mod tests {
         following.has_read(1);
         assert!(follower.is_current() && following.follow(1).is_current() && !following.follow(0).is_current());
         assert_eq!(following.look(1), (true, true));
+        // Redis did not answer: who followed before knows as much as before, and who comes has to wait.
+        following.is_behind(1);
+        let late = following.follow(1);
+        assert!(follower.is_current() && !late.is_current());
+        following.has_read(1);
+        assert!(!late.is_current(), "that reading began before");
+        assert_eq!(following.look(1), (true, true));
+        following.has_read(1);
+        assert!(late.is_current());
+        drop(late);
         drop(follower);
         // Whoever comes back soon finds it as it was.
         assert_eq!(following.look(1), (true, true));
@@ -199,8 +233,8 @@ mod tests {
     #[tokio::test]
     async fn a_step_ends_when_somebody_follows() {
         let following = Following::new(1, Duration::from_secs(1));
-        assert_eq!(following.step(0).now_or_never(), None);
-        let mut step = std::pin::pin!(following.step(0));
+        assert_eq!(following.step(0, STEP).now_or_never(), None);
+        let mut step = std::pin::pin!(following.step(0, STEP));
         assert_eq!(step.as_mut().now_or_never(), None);
         let _follower = following.follow(0);
         assert_eq!(step.now_or_never(), Some(()));

@@ -88,7 +88,8 @@ pub struct Hub {
     /// Who else hears what is announced of users.
     pub(super) listener: OnceLock<Box<dyn Listener>>,
     pub(super) following: Following,
-    /// Whether this node does what one of them has to.
+    /// Whether the cluster has this node do what one of them has to, and whether it does.
+    elected: watch::Receiver<bool>,
     pub(super) leading: watch::Sender<bool>,
     /// How often a shard of the shared log began another life.
     pub(super) lives: watch::Sender<u64>,
@@ -161,6 +162,7 @@ impl Hub {
             ack_ids,
             listener: OnceLock::new(),
             following: Following::new(followed, patience),
+            elected: cluster.leading(),
             leading: watch::Sender::new(followed == 0),
             lives: watch::Sender::default(),
             next_delivery: AtomicU64::new(1),
@@ -341,7 +343,7 @@ impl Hub {
 
     /// Whether this node does what one of them has to.
     pub(super) fn leads(&self) -> bool {
-        *self.leading.borrow()
+        *self.elected.borrow() && *self.leading.borrow()
     }
 
     /// Waits until this node does what one of them has to.

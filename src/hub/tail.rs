@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::escalation::Done;
+use super::following::{LONGEST_STEP, STEP};
 use super::notes;
 use super::publish::Hub;
-use crate::log::{Draft, Entry, News, StoreError, Tail};
+use crate::log::{Draft, Entry, News, Portion, StoreError, Tail};
 
 /// Entries that may be read before they are delivered, and bytes of payload.
 const AHEAD: u64 = 2_048;
@@ -25,46 +26,31 @@ pub trait Listener: Send + Sync {
 }
 
 /// Reads a shard until `stopping` is cancelled.
-pub(super) async fn run(hub: Arc<Hub>, shard: usize, mut tail: Tail, stopping: CancellationToken) {
+pub(super) async fn run(hub: Arc<Hub>, shard: usize, tail: Tail, stopping: CancellationToken) {
+    tokio::select! {
+        () = read(&hub, shard, tail) => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+async fn read(hub: &Arc<Hub>, shard: usize, mut tail: Tail) {
+    let mut pause = STEP;
     loop {
         let (is_followed, is_current) = hub.following.look(shard);
-        let news = tokio::select! {
-            news = tail.next(is_current) => news,
-            () = stopping.cancelled() => return,
+        let Some(Portion { news, is_end }) = tail.read(is_current).await else {
+            hub.following.is_behind(shard);
+            continue;
         };
-        let Some(news) = news else {
-            if is_followed {
-                hub.following.has_read(shard);
-                continue;
-            }
-            tokio::select! {
-                () = hub.following.step(shard) => continue,
-                () = stopping.cancelled() => return,
-            }
-        };
-        match news {
-            News::Records(records) => {
-                let last = records.last().map_or(0, |(offset, _)| *offset);
-                let entries = hub.log.entries_of(shard, records);
-                entries.iter().for_each(|entry| hub.heard(shard, entry));
-                hub.log.take(shard, entries, last);
-            }
-            News::Notes(notes) => hub.learn(&notes),
-            News::Life(offset) => {
-                hub.log.jump(shard, offset, true);
-                hub.lives.send_modify(|lives| *lives += 1);
-            }
-            News::Gap(offset) => {
-                hub.log.jump(shard, offset, false);
-                if let Some(listener) = hub.listener.get() {
-                    listener.miss();
-                }
-                hub.cut_shard(shard);
-            }
-        }
-        tokio::select! {
-            () = hub.is_near(shard) => {}
-            () = stopping.cancelled() => return,
+        let is_idle = news.is_empty();
+        news.into_iter().for_each(|news| hub.take(shard, news));
+        if hub.was_far_ahead(shard).await {
+            // Nobody knows what has come meanwhile.
+            hub.following.is_behind(shard);
+        } else if is_end && is_followed {
+            hub.following.has_read(shard);
+        } else if is_end {
+            hub.following.step(shard, pause).await;
+            pause = if is_idle { (2 * pause).min(LONGEST_STEP) } else { STEP };
         }
     }
 }
@@ -83,6 +69,30 @@ impl Hub {
             self.tasks.spawn(run(self.clone(), shard, tail, self.stopping.clone()));
         }
         Ok(())
+    }
+
+    /// Takes over what was read of a shard.
+    fn take(self: &Arc<Self>, shard: usize, news: News) {
+        match news {
+            News::Records(records) => {
+                let last = records.last().map_or(0, |(offset, _)| *offset);
+                let entries = self.log.entries_of(shard, records);
+                entries.iter().for_each(|entry| self.heard(shard, entry));
+                self.log.take(shard, entries, last);
+            }
+            News::Notes(notes) => self.learn(&notes),
+            News::Life(offset) => {
+                self.log.jump(shard, offset, true);
+                self.lives.send_modify(|lives| *lives += 1);
+            }
+            News::Gap(offset) => {
+                self.log.jump(shard, offset, false);
+                if let Some(listener) = self.listener.get() {
+                    listener.miss();
+                }
+                self.cut_shard(shard);
+            }
+        }
     }
 
     /// An entry was read, which is about to be delivered.
@@ -112,17 +122,20 @@ impl Hub {
         }
     }
 
-    /// Waits until what was read is delivered, but for so much.
-    async fn is_near(&self, shard: usize) {
+    /// Waits until what was read is delivered, but for so much; false if it was.
+    async fn was_far_ahead(&self, shard: usize) -> bool {
+        let mut was_far = false;
         while self.log.is_ahead(shard, AHEAD, AHEAD_BYTES) {
             let (passed, passing) = oneshot::channel();
             self.between_entries(shard, move |_| {
                 passed.send(()).ok();
             });
             if passing.await.is_err() {
-                return;
+                break;
             }
+            was_far = true;
         }
+        was_far
     }
 
     /// Cuts the sockets of a shard, since they missed something; their clients come back and begin anew.

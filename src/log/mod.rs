@@ -23,4 +23,4 @@ pub use journal::{Durability, Journal, JournalError, JournalSettings};
 pub use log::{Appended, Batch, Log};
 pub use position::{Named, Position};
 pub use report::{Explanation, Report};
-pub use streams::{News, StreamError, StreamSettings, Streams, Tail};
+pub use streams::{News, Portion, StreamError, StreamSettings, Streams, Tail};

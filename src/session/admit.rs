@@ -162,8 +162,10 @@ impl Sessions {
                     subscribe::in_namespace(&session, channels)?;
                 }
             }
-            (None, None) => session.lock().follower = Some(self.services.hub.follow(None)),
+            (None, None) => {}
         }
+        // Nobody yet, and so in the first shard.
+        session.lock().follower.get_or_insert_with(|| self.services.hub.follow(None));
         socket.on_fallback(Listener(session));
         socket.on_disconnect(exit);
         Ok(())

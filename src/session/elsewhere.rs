@@ -76,7 +76,7 @@ impl Sessions {
         if shared.away_for(&key).is_some() {
             return without();
         }
-        let fetching = shared.fetching(key);
+        let fetching = shared.fetching(&self.records, key);
         let deadline = Instant::now() + Duration::from_millis(self.config().cluster.redis_timeout_ms);
         let Ok(Ok(claimed)) = timeout_at(deadline, shared.claim(&key, None)).await else { return without() };
         if let Some(claimed) = claimed {
@@ -173,7 +173,8 @@ impl Sessions {
         };
         let Some(Some((organization, since))) = self.records.look(key, |record| record.map(of_record)) else { return };
         let hub = &self.services.hub;
-        let Ok(_follower) = timeout_at(deadline, hub.up_to_date(organization.as_ref())).await else { return };
+        // It may have read more than was there when this node looked.
+        let _follower = hub.up_to_date(organization.as_ref()).await;
         let read = last.filter(|last| hub.is_of_this_life(organization.as_ref(), &last.position));
         let offset = read.map_or(since, |read| since.max(read.position.offset));
         timeout_at(deadline, hub.caught_up(organization.as_ref(), offset)).await.ok();

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use redis::{RedisError, Script};
 
 use super::changes::Changes;
-use super::records::Key;
+use super::records::{Key, Records};
 use crate::redis::Redis;
 use crate::wire::to_hex;
 
@@ -40,6 +40,7 @@ pub(super) struct Shared {
 /// While there is one, its session is being fetched.
 pub(super) struct Fetching<'a> {
     shared: &'a Shared,
+    records: &'a Records,
     key: Key,
 }
 
@@ -53,8 +54,8 @@ impl Drop for Fetching<'_> {
             }
             Entry::Vacant(_) => false,
         };
-        if is_last {
-            // Unless it has got a client, it is to be had again.
+        // If it has come here and got no client, it is to be had again.
+        if is_last && self.records.look(&self.key, |record| record.is_some()) == Some(true) {
             self.shared.changes.of_key(self.key);
         }
     }
@@ -114,9 +115,9 @@ impl Shared {
     }
 
     /// Takes note that a session is being fetched.
-    pub(super) fn fetching(&self, key: Key) -> Fetching<'_> {
+    pub(super) fn fetching<'a>(&'a self, records: &'a Records, key: Key) -> Fetching<'a> {
         *self.fetched().entry(key).or_default() += 1;
-        Fetching { shared: self, key }
+        Fetching { shared: self, records, key }
     }
 
     /// How often a session is being fetched.

@@ -181,6 +181,31 @@ async fn a_claim_whose_answer_got_lost_costs_no_session() {
 }
 
 #[tokio::test]
+async fn a_claim_that_was_not_answered_in_time_costs_no_session() {
+    let redis = RedisServer::start();
+    let [first, second, third] = nodes(&redis, 3).await.try_into().ok().expect("three nodes");
+    let (client, kept) = reader(&redis, &first, ConnectOptions::named()).await;
+    let [key]: [String; 1] = redis.run::<Vec<String>>("keys *:session:*").try_into().expect("one session");
+    let claims = || redis.run::<Option<u64>>(&format!("hget {key} claims"));
+    client.wire.crash();
+    recorded(&redis, "gone", |_| true).await;
+    let (client, is_recovered) = back(&second, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered && claims() == Some(1));
+    client.wire.crash();
+    recorded(&redis, "gone", |_| true).await;
+    redis.pause();
+    // Redis is going to do what it was asked for, when nobody waits for it any more.
+    let tried = third.try_connect(ConnectOptions::named().auth(kept.auth())).await;
+    assert!(tried.is_err(), "nobody can say whose it is");
+    redis.resume();
+    eventually("it is claimed", async || claims() == Some(2)).await;
+    has_redis(&third).await;
+    let (client, is_recovered) = back(&third, ConnectOptions::named(), &kept).await;
+    assert!(is_recovered);
+    client.disconnect().await;
+}
+
+#[tokio::test]
 async fn a_full_redis_gives_sessions_away_all_the_same() {
     let redis = RedisServer::start();
     let [mut first, second] = nodes(&redis, 2).await.try_into().ok().expect("two nodes");
@@ -306,6 +331,7 @@ async fn without_redis_a_node_recovers_its_own_sessions_and_no_others() {
         records(&redis).iter().any(|(state, record)| state == "gone" && record["id"] == others.socket_id)
     })
     .await;
+    has_redis(&first).await;
     let (again, is_recovered) = back(&first, ConnectOptions::named(), &others).await;
     assert!(is_recovered, "the other's");
     again.disconnect().await;
@@ -314,6 +340,12 @@ async fn without_redis_a_node_recovers_its_own_sessions_and_no_others() {
     })
     .await;
     client.disconnect().await;
+}
+
+/// Waits until a node has noticed that Redis is there.
+async fn has_redis(node: &TestServer) {
+    let ready = async || Call::get(&node.url("/readyz")).send().await.expect("an answer").status == 200;
+    eventually("Redis is there", ready).await;
 }
 
 /// An agent who has read nothing.

@@ -31,6 +31,7 @@ pub(super) fn answer_others(doors: &Arc<Doors>) {
     doors.cluster.answer(KIND, move |message_id: String| {
         let hub = hub.clone();
         async move {
+            let _followers = hub.all_up_to_date().await;
             let (sockets, explanation) = hub.explained(&message_id).await;
             Told::of(sockets, explanation)
         }

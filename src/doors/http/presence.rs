@@ -58,6 +58,7 @@ pub(in crate::doors) async fn list(
             return Err(ApiError::bad_request(format!("include may be \"offline\", and is {other:?}")));
         }
     };
+    let _follower = doors.hub.up_to_date(Some(&organization)).await;
     let filter = Filter {
         user: request.user_id.as_deref(),
         channel: request.channel.as_deref(),

@@ -18,4 +18,4 @@ mod writer;
 
 pub use error::StreamError;
 pub use streams::{StreamSettings, Streams};
-pub use tail::{News, Tail};
+pub use tail::{News, Portion, Tail};

@@ -1,6 +1,5 @@
 //! Reading what is new in a shard, in order, whoever wrote it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +40,15 @@ pub enum News {
     Gap(u64),
 }
 
+/// What one reading gave.
+#[derive(Debug)]
+pub struct Portion {
+    /// In order.
+    pub news: Vec<News>,
+    /// Whether that was all there was.
+    pub is_end: bool,
+}
+
 /// Reads a shard.
 #[derive(Debug)]
 pub struct Tail {
@@ -54,7 +62,8 @@ pub struct Tail {
     noted: String,
     connection: Option<Connection>,
     looked_at: Instant,
-    found: VecDeque<News>,
+    /// What was found and not told yet.
+    found: Vec<News>,
 }
 
 impl Tail {
@@ -69,32 +78,29 @@ impl Tail {
             noted,
             connection: None,
             looked_at: Instant::now(),
-            found: VecDeque::new(),
+            found: Vec::new(),
         }
     }
 
-    /// What is new: waits for it as long as it takes, if it `waits`; else none when all that was there is told.
-    pub async fn next(&mut self, waits: bool) -> Option<News> {
-        loop {
-            if let Some(news) = self.found.pop_front() {
-                return Some(news);
+    /// Reads a portion of what is new, and waits for it for a while if it `waits`; none if Redis did not answer, and it
+    /// may be asked again.
+    pub async fn read(&mut self, waits: bool) -> Option<Portion> {
+        let began = Instant::now();
+        let is_end = match self.find(began, waits).await {
+            Ok(is_end) => is_end,
+            Err(error) => {
+                self.shard.server().heed(began, Some(&error));
+                tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
+                self.connection = None;
+                tokio::time::sleep(PAUSE).await;
+                return None;
             }
-            let began = Instant::now();
-            match self.read(began, waits).await {
-                Ok(is_end) if is_end && !waits => return None,
-                Ok(_) => {}
-                Err(error) => {
-                    self.shard.server().heed(began, Some(&error));
-                    tracing::debug!(%error, shard = self.shard.number, "a shard cannot be read");
-                    self.connection = None;
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+        };
+        Some(Portion { news: std::mem::take(&mut self.found), is_end })
     }
 
-    /// Reads a portion; whether there was nothing.
-    async fn read(&mut self, began: Instant, waits: bool) -> Result<bool, RedisError> {
+    /// Reads once; whether that was all there was.
+    async fn find(&mut self, began: Instant, waits: bool) -> Result<bool, RedisError> {
         if self.connection.is_none() || self.looked_at.elapsed() >= LOOK {
             self.look().await?;
             self.looked_at = Instant::now();
@@ -117,8 +123,9 @@ impl Tail {
         let reply: Option<StreamReadReply> = command.query_async(connection).await?;
         self.shard.server().heed(began, None);
         let (mut notes, life_before) = (Vec::new(), self.life);
-        let is_end = reply.is_none();
+        let (mut is_end, is_empty) = (true, reply.is_none());
         for key in reply.into_iter().flat_map(|reply| reply.keys) {
+            is_end &= key.ids.len() < count;
             for mut id in key.ids {
                 if key.key == self.shard.notes {
                     if self.life != life_before {
@@ -144,16 +151,17 @@ impl Tail {
                 }
             }
         }
-        if let Some(News::Records(records)) = self.found.back() {
+        if let Some(News::Records(records)) = self.found.last() {
             self.size = records.iter().map(|(_, record)| record.len()).sum::<usize>() / records.len();
-        } else {
+        } else if !is_empty {
             // The bound holds for notes too, which are small.
             self.size /= 2;
         }
         self.shard.has_read(self.life, self.offset);
+        is_end &= self.life == life_before;
         if !notes.is_empty() {
             // Behind the entries that they are about.
-            self.found.push_back(News::Notes(notes));
+            self.found.push(News::Notes(notes));
         }
         Ok(is_end)
     }
@@ -162,9 +170,9 @@ impl Tail {
         let whole = Bytes::from(whole);
         let record = whole.slice(TIME..);
         self.last = Some(whole);
-        match self.found.back_mut() {
+        match self.found.last_mut() {
             Some(News::Records(records)) => records.push((offset, record)),
-            _ => self.found.push_back(News::Records(vec![(offset, record)])),
+            _ => self.found.push(News::Records(vec![(offset, record)])),
         }
     }
 
@@ -177,7 +185,7 @@ impl Tail {
         // By the clock of another Redis its notes may come before what was read of the last one's.
         BEGINNING.clone_into(&mut self.noted);
         self.shard.begins(life);
-        self.found.push_back(News::Life(offset));
+        self.found.push(News::Life(offset));
     }
 
     /// Looks whether what was read is still the history of the shard, and what is kept of it.
@@ -209,7 +217,7 @@ impl Tail {
         tracing::error!(shard = self.shard.number, "Redis has dropped records that this node had not read");
         (self.offset, self.last) = (offset, None);
         self.shard.has_read(self.life, offset);
-        self.found.push_back(News::Gap(offset));
+        self.found.push(News::Gap(offset));
     }
 
     async fn begin_anew(&mut self, over: Option<u64>) -> Result<(), RedisError> {

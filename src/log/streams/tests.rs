@@ -4,12 +4,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::shard::{Batch, Shard};
-use super::{News, StreamSettings, Streams, Tail};
+use super::{News, Portion, StreamSettings, Streams, Tail};
 use crate::config;
 use crate::log::store::Store;
 use crate::redis::Redis;
@@ -69,14 +70,25 @@ async fn append(streams: &Streams, at_ms: i64, record: &str) -> (String, u64) {
     streams.append(0, at_ms, &[record.as_bytes()]).await.expect("it is taken")
 }
 
+/// What comes next.
+async fn news(tail: &mut Tail) -> Vec<News> {
+    loop {
+        let Portion { news, .. } = tail.read(true).await.expect("Redis answers");
+        if !news.is_empty() {
+            return news;
+        }
+    }
+}
+
 /// The next so many records, with their offsets.
 async fn next(tail: &mut Tail, count: usize) -> Vec<(u64, String)> {
     let mut read = Vec::new();
     while read.len() < count {
-        let Some(News::Records(records)) = tail.next(true).await else { panic!("something else than records") };
-        read.extend(
-            records.into_iter().map(|(offset, record)| (offset, String::from_utf8(record.to_vec()).expect("text"))),
-        );
+        for news in news(tail).await {
+            let News::Records(records) = news else { panic!("something else than records") };
+            let text = |(offset, record): (u64, Bytes)| (offset, String::from_utf8(record.to_vec()).expect("text"));
+            read.extend(records.into_iter().map(text));
+        }
     }
     read
 }
@@ -136,8 +148,11 @@ async fn a_shard_that_has_lost_what_was_read_begins_another_life() {
     let epoch = streams.epoch(0);
     let (other, offset) = append(&streams, 5, "new").await;
     assert!(other != epoch && offset > before[1].0, "an offset is given out twice: {offset}");
-    assert!(matches!(tail.next(true).await, Some(News::Life(begins_at)) if begins_at == offset - 1));
-    assert_eq!(next(&mut tail, 1).await, [(offset, "new".to_owned())]);
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        heard.extend(news(&mut tail).await);
+    }
+    assert_eq!(heard, [News::Life(offset - 1), News::Records(vec![(offset, "new".into())])]);
     assert!(!streams.resumable_from(0, offset + 1) && streams.resumable_from(0, offset));
     // Whoever comes now, and has yet to read some, finds the whole of this life behind what is left of the last.
     let later = own.streams(1_000).await;
@@ -149,7 +164,7 @@ async fn a_shard_that_has_lost_what_was_read_begins_another_life() {
     assert_eq!(next(&mut tail, 1).await.len(), 1);
     // The same while nobody appends.
     let () = server.query(&restore()).await.expect("restored");
-    assert!(matches!(tail.next(true).await, Some(News::Life(begins_at)) if begins_at > newer));
+    assert!(matches!(news(&mut tail).await[..], [News::Life(begins_at)] if begins_at > newer));
 }
 
 #[tokio::test]
@@ -174,7 +189,7 @@ async fn what_is_too_much_or_too_old_goes() {
     // The tail notices within a second.
     while streams.resumable_from(0, last - 11) {
         tokio::select! {
-            news = tail.next(true) => panic!("{news:?}"),
+            news = news(&mut tail) => panic!("{news:?}"),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
         }
     }
@@ -196,7 +211,7 @@ async fn notes_are_read_from_where_a_node_began() {
     append(&streams, 5, "x").await;
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        heard.extend(tail.next(true).await);
+        heard.extend(news(&mut tail).await);
     }
     assert!(heard.contains(&News::Notes(vec![b"three".as_slice().into()])), "{heard:?}");
 }
@@ -213,7 +228,28 @@ async fn what_is_noted_in_a_new_life_is_read_whatever_the_clock_says() {
     streams.note(&[(0, b"one".to_vec())]).await.expect("noted");
     let mut heard = Vec::new();
     while heard.len() < 3 {
-        heard.extend(tail.next(true).await);
+        heard.extend(news(&mut tail).await);
     }
     assert!(heard.contains(&News::Notes(vec![b"one".as_slice().into()])), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_reading_says_whether_it_was_all_there_was() {
+    let own = Own::start().await;
+    let streams = own.streams(1_000).await;
+    let mut tail = streams.tail(0, "0-0".into());
+    let appending = (0..300).map(|n| append(&streams, n, "x"));
+    futures_util::future::join_all(appending).await;
+    let mut portions = Vec::new();
+    for _ in 0..3 {
+        let Portion { news, is_end } = tail.read(false).await.expect("Redis answers");
+        let count: usize =
+            news.iter().map(|news| if let News::Records(records) = news { records.len() } else { 0 }).sum();
+        portions.push((count, is_end));
+    }
+    assert_eq!(portions, [(256, false), (44, true), (0, true)]);
+    let killing = redis::cmd("client").arg("kill").arg("type").arg("normal").to_owned();
+    own.redis.server_of(0).query::<usize>(&killing).await.expect("killed");
+    assert!(tail.read(false).await.is_none(), "nothing was heard of Redis");
+    assert!(tail.read(false).await.is_some_and(|portion| portion.is_end));
 }
