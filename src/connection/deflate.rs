@@ -18,12 +18,16 @@ const NAME: &str = "permessage-deflate";
 /// A message ends with an empty block, which is not sent: RFC 7692, section 7.2.1.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// How much an inflated message grows at a time.
+/// How much a message grows at a time.
 const STEP: usize = 16 * 1024;
+
+/// Bytes that a thread keeps to inflate into.
+const KEPT: usize = 2 * 1024 * 1024;
 
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::default(), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Why a message cannot be inflated.
@@ -105,32 +109,43 @@ pub(super) fn deflated_frame(opcode: u8, payload: &[u8]) -> Option<Bytes> {
 
 /// The message that was compressed to these bytes, of at most `limit` bytes.
 pub(super) fn inflate(deflated: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let message = inflate_into(scratch, deflated, limit).map(|size| scratch[..size].to_vec());
+        if scratch.len() > KEPT {
+            *scratch = Vec::new();
+        }
+        message
+    })
+}
+
+/// Inflates into memory that is there already, since making it costs more than inflating; how many bytes it gave.
+fn inflate_into(scratch: &mut Vec<u8>, deflated: &[u8], limit: usize) -> Result<usize, InflateError> {
     DECOMPRESS.with_borrow_mut(|decompress| {
         decompress.reset(false);
-        let mut out = Vec::with_capacity(STEP.min(deflated.len().saturating_mul(4) + 64));
         for part in [deflated, &TAIL] {
             let begun = decompress.total_in();
             loop {
-                let read = (decompress.total_in() - begun) as usize;
-                let before = out.len();
+                let (read, size) = ((decompress.total_in() - begun) as usize, decompress.total_out() as usize);
+                let end = (size + STEP).min(limit.saturating_add(1));
+                if scratch.len() < end {
+                    scratch.resize(end, 0);
+                }
                 let status = decompress
-                    .decompress_vec(&part[read..], &mut out, FlushDecompress::Sync)
+                    .decompress(&part[read..], &mut scratch[size..end], FlushDecompress::Sync)
                     .map_err(|_| InflateError::Damaged)?;
-                if out.len() > limit {
+                let (all_read, inflated) = ((decompress.total_in() - begun) as usize, decompress.total_out() as usize);
+                if inflated > limit {
                     return Err(InflateError::TooLarge);
                 }
-                let consumed = (decompress.total_in() - begun) as usize == part.len();
-                if status == Status::StreamEnd || (consumed && out.len() < out.capacity()) {
+                if status == Status::StreamEnd || (all_read == part.len() && inflated < end) {
                     break;
                 }
-                if out.len() == out.capacity() {
-                    out.reserve(STEP);
-                } else if out.len() == before && read == (decompress.total_in() - begun) as usize {
+                if (all_read, inflated) == (read, size) {
                     return Err(InflateError::Damaged);
                 }
             }
         }
-        Ok(out)
+        Ok(decompress.total_out() as usize)
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Connection;
 use super::plane::Plane;
 
-/// Connections written to before other tasks get their turn.
+/// Connections that are handed over, and written to, together.
 const CHUNK: usize = 32;
+
+/// How long connections are written to before other tasks get their turn, which may take as long while many have
+/// something to do.
+const SPELL: Duration = Duration::from_millis(2);
 
 /// The connections that one task has to write to.
 #[derive(Debug, Default)]
@@ -67,6 +71,10 @@ impl Flusher {
         }
     }
 
+    fn has_more(&self) -> bool {
+        !self.list.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn take(&self, into: &mut Vec<Arc<Connection>>) {
         std::mem::swap(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
@@ -117,12 +125,17 @@ pub(super) async fn run(flusher: Arc<Flusher>, stopping: CancellationToken) {
             () = stopping.cancelled() => return,
         }
         flusher.take(&mut connections);
+        let mut began = Instant::now();
         for (index, connection) in connections.drain(..).enumerate() {
             connection.flush();
             flusher.written.fetch_add(1, Ordering::Relaxed);
             if index % CHUNK == CHUNK - 1 {
                 flusher.progress.notify_waiters();
-                tokio::task::yield_now().await;
+                // While more comes, whoever publishes gets a turn, so that more goes out in one write.
+                if flusher.has_more() || began.elapsed() >= SPELL {
+                    tokio::task::yield_now().await;
+                    began = Instant::now();
+                }
             }
         }
         flusher.progress.notify_waiters();
