@@ -40,6 +40,8 @@ struct State {
     /// How often whoever reads has looked, and the last look that was followed by reading to the end.
     looks: u64,
     read: u64,
+    /// The last look that somebody waits for.
+    wanted: u64,
 }
 
 impl State {
@@ -97,7 +99,10 @@ impl Following {
             shard.send_if_modified(|state| {
                 state.followers += 1;
                 // What is being read at this moment may not have all.
-                after = if state.is_current { 0 } else { state.looks + 1 };
+                if !state.is_current {
+                    after = state.looks + 1;
+                    state.wanted = after;
+                }
                 state.followers == 1
             });
         }
@@ -121,7 +126,8 @@ impl Following {
     pub(super) fn has_read(&self, shard: usize) {
         self.shards[shard].send_if_modified(|state| {
             state.read = state.looks;
-            !std::mem::replace(&mut state.is_current, true)
+            // Whoever came meanwhile needs another reading, which must not wait in Redis.
+            !std::mem::replace(&mut state.is_current, state.looks >= state.wanted)
         });
     }
 
@@ -218,9 +224,14 @@ mod tests {
         assert!(follower.is_current() && !late.is_current());
         following.has_read(1);
         assert!(!late.is_current(), "that reading began before");
+        {
+            let mut waits = std::pin::pin!(late.current());
+            assert_eq!(waits.as_mut().now_or_never(), None);
+            assert_eq!(following.look(1), (true, false));
+            following.has_read(1);
+            assert_eq!(waits.now_or_never(), Some(()));
+        }
         assert_eq!(following.look(1), (true, true));
-        following.has_read(1);
-        assert!(late.is_current());
         drop(late);
         drop(follower);
         // Whoever comes back soon finds it as it was.
