@@ -132,7 +132,7 @@ impl Following {
     }
 
     /// Nobody can say whether all that was there has been read.
-    pub(super) fn is_behind(&self, shard: usize) {
+    pub(super) fn falls_behind(&self, shard: usize) {
         self.shards[shard].send_if_modified(|state| {
             state.is_current = false;
             false
@@ -219,7 +219,7 @@ mod tests {
         assert!(follower.is_current() && following.follow(1).is_current() && !following.follow(0).is_current());
         assert_eq!(following.look(1), (true, true));
         // Redis did not answer: who followed before knows as much as before, and who comes has to wait.
-        following.is_behind(1);
+        following.falls_behind(1);
         let late = following.follow(1);
         assert!(follower.is_current() && !late.is_current());
         following.has_read(1);

@@ -38,14 +38,14 @@ async fn read(hub: &Arc<Hub>, shard: usize, mut tail: Tail) {
     loop {
         let (is_followed, is_current) = hub.following.look(shard);
         let Some(Portion { news, is_end }) = tail.read(is_current).await else {
-            hub.following.is_behind(shard);
+            hub.following.falls_behind(shard);
             continue;
         };
         let is_idle = news.is_empty();
         news.into_iter().for_each(|news| hub.take(shard, news));
         if hub.was_far_ahead(shard).await {
             // Nobody knows what has come meanwhile.
-            hub.following.is_behind(shard);
+            hub.following.falls_behind(shard);
         } else if is_end && is_followed {
             hub.following.has_read(shard);
         } else if is_end {

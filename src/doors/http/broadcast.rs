@@ -261,8 +261,8 @@ async fn publish_now(
 ) -> Result<Value, ApiError> {
     let timeout = draft.ack.map(|(_, timeout)| Duration::from_millis(timeout));
     let (event, scope) = (draft.event.name.clone(), draft.audience.scope().cloned());
-    // Until everybody has acknowledged what this node hears of it is heard at once.
-    let _follower = doors.hub.follow(scope.as_ref().map(|scope| &scope.organization));
+    // Who acknowledges on other nodes is heard at once, as long as somebody waits for it.
+    let _follower = waits.then(|| doors.hub.follow(scope.as_ref().map(|scope| &scope.organization)));
     let published = doors.hub.publish(draft).await?;
     Deed {
         who: &who,
