@@ -22,6 +22,7 @@ mod peer;
 mod plane;
 mod posted;
 mod probe;
+mod queues;
 mod reader;
 mod stream;
 mod tls;

@@ -15,7 +15,7 @@ use super::{
     hostile::{Crowd, Tallies},
     level::Level,
     report::{Load, Memory, Report},
-    setup::{self, HOSTILE, Secrets},
+    setup::{self, DEAF, HOSTILE, Secrets},
 };
 use crate::cli::{
     Failure,
@@ -29,7 +29,7 @@ use crate::cli::{
     },
 };
 
-/// Bytes of what the attackers' own organization is sent.
+/// Bytes of what those attackers are sent that do not read.
 const SIZE: usize = 4_096;
 /// Most connections and files that an attacker holds.
 const FILES_EACH: u64 = 4;
@@ -58,13 +58,14 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
     let process = Process::with_pid(server.pid().context("the server has ended")?)?;
     let api = Api::new(&target, &secrets.key);
     let tokens = runtime.block_on(setup::tokens(&api, args.clients))?;
-    let hostile_token = runtime.block_on(setup::token(&api, "hostile", HOSTILE))?;
+    let hostile = runtime.block_on(setup::token(&api, "hostile", HOSTILE))?;
+    let deaf = runtime.block_on(setup::token(&api, "deaf", DEAF))?;
 
     let mut honest = Honest::connect(args, &target, &secrets.key, tokens, clock)?;
     honest.receive("warming up", args.events().div_ceil(4), &process)?;
     let calm = honest.receive("calm", args.events(), &process)?;
     let start = runtime.block_on(Level::look(&api, &process))?;
-    let (flood, tallies) = flood(args, &target, hostile_token, &mut honest, clock, &process)?;
+    let (flood, tallies) = flood(args, &target, (hostile, deaf), &mut honest, clock, &process)?;
     let (end, back_ms) = settle(args, runtime, &api, &process, &start)?;
     let after = honest.receive("afterwards", args.events().div_ceil(2), &process)?;
     let first_error = honest.first_error();
@@ -88,14 +89,14 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
 fn flood(
     args: &Args,
     target: &Target,
-    token: String,
+    tokens: (String, String),
     honest: &mut Honest,
     clock: Clock,
     process: &Process,
 ) -> Result<(Phase, Tallies)> {
-    // Something to be sent to those attackers that have subscribed.
-    let bait = honest.job(HOSTILE, SIZE, u64::MAX).start(clock)?;
-    let crowd = Crowd::start(args, target, token)?;
+    // Something that is not read.
+    let bait = honest.job(DEAF, SIZE, u64::MAX).start(clock)?;
+    let crowd = Crowd::start(args, target, tokens)?;
     let phase = honest.receive("flood", args.events(), process);
     let tallies = crowd.stop()?;
     bait.stop();

@@ -11,6 +11,8 @@ use crate::cli::{Failure, bench::requests, key::fresh_key};
 pub(super) const HONEST: &str = "org_honest";
 /// Organization of those attackers that have a token.
 pub(super) const HOSTILE: &str = "org_hostile";
+/// Organization of those of them that are sent events, and do not read.
+pub(super) const DEAF: &str = "org_deaf";
 /// Paths of the plain doors.
 pub(super) const PLAIN_PATHS: [&str; 5] = ["/", "/ws/{client_id}", "/ws/checkins", "/events/ws", "/ws"];
 

@@ -64,6 +64,11 @@ impl Attacker {
         }
     }
 
+    /// Its token.
+    pub(super) fn token(&self) -> &str {
+        if self.kind.reads_nothing() { &self.scene.deaf_token } else { &self.scene.token }
+    }
+
     /// A connection of its own.
     pub(super) async fn connect(&self) -> Result<TcpStream, End> {
         self.connect_with(|_| Ok(())).await

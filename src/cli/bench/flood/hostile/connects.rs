@@ -13,7 +13,7 @@ const ROW: usize = 25;
 pub(super) async fn namespaces(attacker: &Attacker) -> Result<(), End> {
     let mut wire = Wire::open(attacker).await?;
     wire.enter_as_member().await?;
-    let token = &attacker.scene.token;
+    let token = attacker.token();
     loop {
         attacker.act();
         let (mut row, name) = (Vec::new(), attacker.fresh());
@@ -36,7 +36,7 @@ pub(super) async fn namespaces(attacker: &Attacker) -> Result<(), End> {
 pub(super) async fn again(attacker: &Attacker) -> Result<(), End> {
     let mut wire = Wire::open(attacker).await?;
     wire.enter_as_member().await?;
-    let connect = format!("40{{\"token\":\"{}\"}}", attacker.scene.token);
+    let connect = format!("40{{\"token\":\"{}\"}}", attacker.token());
     let mut row = Vec::new();
     for _ in 0..ROW {
         frame::write(&mut row, Opcode::Text, connect.as_bytes());

@@ -23,6 +23,8 @@ pub(in crate::cli::bench::flood) struct Scene {
     pub(super) target: Target,
     /// A token of their own organization.
     pub(super) token: String,
+    /// A token of the organization that is sent events.
+    pub(super) deaf_token: String,
     /// How many kinds of them there are.
     pub(super) kinds: usize,
     /// Time between two acts of one attacker.
@@ -46,7 +48,7 @@ impl Crowd {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub(in crate::cli::bench::flood) fn start(args: &Args, target: &Target, token: String) -> Result<Self> {
+    pub(in crate::cli::bench::flood) fn start(args: &Args, target: &Target, tokens: (String, String)) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (args, target) = (args.clone(), target.clone());
         let thread = thread::Builder::new().name("attackers".to_owned()).spawn(move || {
@@ -56,7 +58,8 @@ impl Crowd {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             let scene = Rc::new(Scene {
                 target,
-                token,
+                token: tokens.0,
+                deaf_token: tokens.1,
                 kinds: args.kinds().len(),
                 pace: args.pace(),
                 tallies: RefCell::default(),

@@ -66,7 +66,7 @@ pub(super) async fn bombs(attacker: &Attacker) -> Result<(), End> {
     let message = bomb(attacker, size)?;
     let mut wire = Wire::open(attacker).await?;
     wire.upgrade("/ws/?EIO=4&transport=websocket", websocket::OFFER).await?;
-    wire.say(&format!("40{{\"token\":\"{}\"}}", attacker.scene.token)).await?;
+    wire.say(&format!("40{{\"token\":\"{}\"}}", attacker.token())).await?;
     wire.rest().await?;
     loop {
         attacker.act();

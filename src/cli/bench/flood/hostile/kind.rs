@@ -59,6 +59,11 @@ impl Kind {
         Self::value_variants().iter().copied()
     }
 
+    /// Whether it is an attack not to read what one is sent.
+    pub(super) fn reads_nothing(self) -> bool {
+        matches!(self, Self::Deaf | Self::UnreadPolls)
+    }
+
     /// Its name, as it is typed.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())

@@ -25,7 +25,7 @@ impl<'a> Session<'a> {
         let mut connection = attacker.connect_http().await?;
         let opened = attacker.ask(&mut connection, &poll_request(target, "GET", "", "")).await?;
         let sid = sid(&opened).map_err(|_| End::Refused)?;
-        let connect = format!("40{{\"token\":\"{}\"}}", attacker.scene.token);
+        let connect = format!("40{{\"token\":\"{}\"}}", attacker.token());
         let answer = attacker.ask(&mut connection, &poll_request(target, "POST", &sid, &connect)).await?;
         if answer.status != 200 {
             return Err(End::Refused);

@@ -24,9 +24,9 @@ pub(super) async fn tokens(attacker: &Attacker) -> Result<(), End> {
     /// `{"alg":"none"}` and `{"sub":"admin","organization_id":"org_honest","exp":9999999999}`.
     const UNSIGNED: &str =
         "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiIsIm9yZ2FuaXphdGlvbl9pZCI6Im9yZ19ob25lc3QiLCJleHAiOjk5OTk5OTk5OTl9.";
-    let forged = attacker.scene.token.rsplit_once('.').map_or_else(String::new, |(signed, _)| format!("{signed}.AAAA"));
+    let forged = attacker.token().rsplit_once('.').map_or_else(String::new, |(signed, _)| format!("{signed}.AAAA"));
     let long = "x".repeat(LARGE);
-    let tried = [&forged, UNSIGNED, "garbage", &long, &attacker.scene.token[1..]];
+    let tried = [&forged, UNSIGNED, "garbage", &long, &attacker.token()[1..]];
     let mut wire = Wire::open(attacker).await?;
     wire.enter("{}").await?;
     loop {

@@ -91,7 +91,7 @@ impl<'a> Wire<'a> {
 
     /// Enters with the attackers' token.
     pub(super) async fn enter_as_member(&mut self) -> Result<(), End> {
-        let credentials = serde_json::json!({ "token": self.attacker.scene.token }).to_string();
+        let credentials = serde_json::json!({ "token": self.attacker.token() }).to_string();
         self.enter(&credentials).await
     }
 
