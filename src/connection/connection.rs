@@ -63,8 +63,8 @@ pub struct Connection {
     pub(super) polls_begun: AtomicUsize,
     /// Whether its WebSocket takes compressed messages.
     deflate: AtomicBool,
-    /// Where it waits in its flusher: the queue of the organization that it was last sent an event of.
-    pub(super) queue: AtomicU8,
+    /// Where it waits in a flusher: the queue of its organization, by [`Number::byte`].
+    pub(super) turn: AtomicU8,
     pub(super) transport: OnceLock<Transport>,
     pub(super) sid: OnceLock<Sid>,
     pub(super) outbox: Mutex<Outbox>,
@@ -129,7 +129,7 @@ impl Connection {
             polls: AtomicUsize::new(0),
             polls_begun: AtomicUsize::new(0),
             deflate: AtomicBool::new(false),
-            queue: AtomicU8::new(Number::COMMON.byte()),
+            turn: AtomicU8::new(Number::COMMON.byte()),
             transport: transport.map_or_else(OnceLock::new, OnceLock::from),
             sid: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(plane.settings.soft_limit_bytes)),

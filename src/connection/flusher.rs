@@ -6,7 +6,6 @@
 //! long is cut.
 
 use std::array;
-use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +21,29 @@ use super::queues::{CHUNK, Number, QUEUES, Taken, Waiting};
 /// something to do.
 const SPELL: Duration = Duration::from_millis(2);
 
+/// What a flusher writes to.
+pub(super) trait Sink {
+    /// Writes what waits; only for who holds the right to.
+    fn flush(self: &Arc<Self>);
+
+    /// The queue in which it waits for its turn.
+    fn turn(&self) -> Number;
+}
+
+impl Sink for Connection {
+    fn flush(self: &Arc<Self>) {
+        Self::flush(self);
+    }
+
+    fn turn(&self) -> Number {
+        Number::from_byte(self.turn.load(Ordering::Relaxed))
+    }
+}
+
 /// The connections that one task has to write to.
-#[derive(Debug, Default)]
-pub(super) struct Flusher {
-    waiting: Mutex<Waiting<Arc<Connection>>>,
+#[derive(Debug)]
+pub(super) struct Flusher<S = Connection> {
+    waiting: Mutex<Waiting<Arc<S>>>,
     added: Notify,
     counts: [Counts; QUEUES],
     progress: Notify,
@@ -38,14 +56,13 @@ struct Counts {
     written: AtomicU64,
 }
 
-impl Flusher {
+impl<S: Sink> Flusher<S> {
     /// Has a connection written to; whoever calls holds its right to be scheduled.
-    pub(super) fn add(&self, connection: Arc<Connection>) {
-        let queue = Number::from_byte(connection.queue.load(Ordering::Relaxed));
-        self.put(queue, std::iter::once(connection));
+    pub(super) fn add(&self, connection: Arc<S>) {
+        self.put(connection.turn(), std::iter::once(connection));
     }
 
-    fn put(&self, queue: Number, connections: impl ExactSizeIterator<Item = Arc<Connection>>) {
+    fn put(&self, queue: Number, connections: impl ExactSizeIterator<Item = Arc<S>>) {
         self.counts[queue.index()].handed.fetch_add(connections.len() as u64, Ordering::Relaxed);
         let first = self.lock().put(queue, connections);
         if first {
@@ -66,16 +83,22 @@ impl Flusher {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<Arc<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<Arc<S>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Default for Flusher<S> {
+    fn default() -> Self {
+        let (waiting, counts) = (Mutex::default(), Default::default());
+        Self { waiting, added: Notify::new(), counts, progress: Notify::new() }
     }
 }
 
 /// Connections that are to be written to, handed to the flushers some at a time: early enough for the first writes
 /// to begin while the last events are queued, and seldom enough to cost little.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Handover {
-    queue: Number,
     connections: Vec<Arc<Connection>>,
     chunks: u64,
     /// Older values whose place was taken.
@@ -85,24 +108,7 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// To connections that take turns with those of other organizations.
-    pub fn of(organization: &impl Hash) -> Self {
-        Self::to(Number::of(organization))
-    }
-
-    /// To connections of any organizations.
-    pub fn of_any() -> Self {
-        Self::to(Number::COMMON)
-    }
-
-    fn to(queue: Number) -> Self {
-        Self { queue, connections: Vec::new(), chunks: 0, conflated: 0, dropped: 0 }
-    }
-
     pub(super) fn add(&mut self, connection: &Arc<Connection>) {
-        if self.queue != Number::COMMON {
-            connection.queue.store(self.queue.byte(), Ordering::Relaxed);
-        }
         self.connections.push(connection.clone());
         if self.connections.len() == CHUNK {
             self.pass();
@@ -111,10 +117,12 @@ impl Handover {
 
     fn pass(&mut self) {
         if let Some(first) = self.connections.first() {
-            // Whoever holds the right to write to a connection may use any flusher, so a chunk stays together.
-            let flusher = first.plane.flusher(self.chunks).clone();
+            // Whoever holds the right to write to a connection may use any flusher, so a chunk stays together; what is
+            // for everyone goes to the queues of who happens to be first. In a burst most entries have less than a
+            // chunk, and with one flusher for these more goes out in one write.
+            let (flusher, queue) = (first.plane.flusher(self.chunks).clone(), first.turn());
             self.chunks += 1;
-            flusher.put(self.queue, self.connections.drain(..));
+            flusher.put(queue, self.connections.drain(..));
         }
     }
 }
@@ -126,7 +134,7 @@ impl Drop for Handover {
 }
 
 /// Writes until `stopping` is cancelled.
-pub(super) async fn run(flusher: Arc<Flusher>, stopping: CancellationToken) {
+pub(super) async fn run<S: Sink>(flusher: Arc<Flusher<S>>, stopping: CancellationToken) {
     let mut taken = Taken::default();
     loop {
         tokio::select! {
@@ -137,16 +145,18 @@ pub(super) async fn run(flusher: Arc<Flusher>, stopping: CancellationToken) {
         loop {
             flusher.lock().take(&mut taken);
             let Some((queue, chunk)) = taken.next_chunk() else { break };
-            let counts = &flusher.counts[queue.index()];
             let count = chunk.len();
             for connection in chunk {
                 connection.flush();
-                counts.written.fetch_add(1, Ordering::Relaxed);
             }
+            flusher.counts[queue.index()].written.fetch_add(count as u64, Ordering::Relaxed);
             flusher.progress.notify_waiters();
             // While more comes for the same clients, whoever publishes gets a turn, so that more goes out in one write.
-            if count == CHUNK && (began.elapsed() >= SPELL || flusher.lock().has_more(queue)) {
+            if began.elapsed() >= SPELL || count == CHUNK && flusher.lock().has_more(queue) {
                 tokio::task::yield_now().await;
+                if stopping.is_cancelled() {
+                    return;
+                }
                 began = Instant::now();
             }
         }
@@ -172,5 +182,91 @@ pub(super) async fn watch(plane: Arc<Plane>, stopping: CancellationToken) {
                 connection.cut();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// A client that was written to, and how many turns another task had had by then.
+    #[derive(Debug)]
+    struct Written {
+        organization: &'static str,
+        number: usize,
+        turns: usize,
+    }
+
+    struct Client {
+        organization: &'static str,
+        number: usize,
+        /// How long it takes to write to it.
+        takes: Duration,
+        written: Arc<Mutex<Vec<Written>>>,
+        turns: Arc<AtomicUsize>,
+    }
+
+    impl Sink for Client {
+        fn flush(self: &Arc<Self>) {
+            let began = Instant::now();
+            while began.elapsed() < self.takes {
+                std::hint::spin_loop();
+            }
+            let Self { organization, number, .. } = **self;
+            let turns = self.turns.load(Ordering::Relaxed);
+            self.written.lock().unwrap().push(Written { organization, number, turns });
+        }
+
+        fn turn(&self) -> Number {
+            Number::of(&self.organization)
+        }
+    }
+
+    /// Has clients written to on one thread, beside a task that counts its turns; what was written, in order.
+    async fn write(clients: impl Iterator<Item = (&'static str, usize)>, takes: Duration) -> Vec<Written> {
+        let (written, turns) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicUsize>::default());
+        let (flusher, stopping) = (Arc::new(Flusher::default()), CancellationToken::new());
+        for (organization, number) in clients {
+            let (written, turns) = (written.clone(), turns.clone());
+            flusher.add(Arc::new(Client { organization, number, takes, written, turns }));
+        }
+        let writing = tokio::spawn(run(flusher.clone(), stopping.clone()));
+        let counting = tokio::spawn(async move {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        flusher.catch_up().await;
+        counting.abort();
+        stopping.cancel();
+        writing.await.unwrap();
+        std::mem::take(&mut *written.lock().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_few_of_one_organization_do_not_wait_for_the_many_of_another() {
+        let clients = (0..1_000).map(|number| ("large", number)).chain((0..3).map(|number| ("small", number)));
+        assert_ne!(Number::of(&"large"), Number::of(&"small"));
+        let written = write(clients, Duration::ZERO).await;
+        assert_eq!(written.len(), 1_003, "all of them were waited for");
+        let before = written.iter().position(|client| client.organization == "small").unwrap();
+        assert!(before <= CHUNK, "{before} were first");
+        for organization in ["large", "small"] {
+            let numbers =
+                written.iter().filter(|client| client.organization == organization).map(|client| client.number);
+            assert!(numbers.is_sorted(), "{organization} in order");
+        }
+    }
+
+    #[tokio::test]
+    async fn others_get_a_turn_however_few_clients_each_organization_has() {
+        const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let clients = NAMES.iter().flat_map(|name| (0..2).map(move |number| (*name, number)));
+        let written = write(clients, SPELL / 4).await;
+        let turns: std::collections::HashSet<_> = written.iter().map(|client| client.turns).collect();
+        assert!(turns.len() >= 4, "{written:?}");
     }
 }

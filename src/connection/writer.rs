@@ -4,8 +4,10 @@
 //! connection that would block is woken by the kernel.
 
 use std::cell::Cell;
+use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use super::flusher::Handover;
 use super::frame::{frame, opcode, text_frame};
 use super::lanes::{Lost, Outgoing};
 use super::outbox::{Outbox, State};
+use super::queues::Number;
 use super::transport::Transport;
 
 /// Batches one connection may write before others get their turn.
@@ -108,6 +111,11 @@ impl Connection {
         if mine {
             self.flush();
         }
+    }
+
+    /// From now on it waits for its turn to be written to among those of this organization.
+    pub fn take_turns_with(&self, organization: &impl Hash) {
+        self.turn.store(Number::of(organization).byte(), Ordering::Relaxed);
     }
 
     /// Writes until nothing waits or the kernel takes no more; only for who holds the right to write.

@@ -143,7 +143,7 @@ impl Batcher {
 
     /// Writes what is collected; false if the socket cannot take it.
     pub(super) fn flush(&self) -> bool {
-        self.flush_into(&mut Handover::of_any())
+        self.flush_into(&mut Handover::default())
     }
 
     fn flush_into(&self, handover: &mut Handover) -> bool {

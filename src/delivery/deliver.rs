@@ -37,11 +37,7 @@ pub fn deliver(
     mine: impl Fn(Option<&Id>) -> bool,
 ) -> Delivered {
     let explanation = entry.draft.explains.then(Explanation::default);
-    let handover = match &entry.draft.audience {
-        Audience::Everyone => Handover::of_any(),
-        Audience::Scope { scope, .. } => Handover::of(&scope.organization),
-    };
-    let delivered = Delivered { explanation, ..Delivered::default() };
+    let (handover, delivered) = (Handover::default(), Delivered { explanation, ..Delivered::default() });
     let mut round = Round { entry, delivery, listed, directory, handover, delivered };
     match &entry.draft.audience {
         Audience::Everyone => {

@@ -143,6 +143,7 @@ impl Recipient {
         let mut wants = self.write_wants();
         let result = change(&mut wants.interest);
         self.unfiltered.store(unfiltered(&wants.interest), Ordering::Relaxed);
+        self.take_turns(&wants.interest);
         if let Some(before) = wants.rooms.take() {
             wants.rooms =
                 Some(self.rooms.move_between(self, before.into_vec(), &wants.interest.rooms(self.rooms.catalogue())));
@@ -163,7 +164,15 @@ impl Recipient {
     /// It is let in, and goes into its rooms.
     pub(super) fn enter(self: &Arc<Self>) {
         let mut wants = self.write_wants();
+        self.take_turns(&wants.interest);
         wants.rooms = Some(self.rooms.move_between(self, Vec::new(), &wants.interest.rooms(self.rooms.catalogue())));
+    }
+
+    /// What it is sent takes turns with what other organizations are.
+    fn take_turns(&self, interest: &Interest) {
+        if let Some((organization, _)) = &interest.identity {
+            self.connection.take_turns_with(organization);
+        }
     }
 
     /// It has left, and goes out of its rooms.

@@ -222,7 +222,7 @@ impl Hub {
                     page.push(entry);
                 }
             }
-            let mut handover = Handover::of_any();
+            let mut handover = Handover::default();
             page.retain(|entry| recipient.belongs_to(entry));
             for entry in &page {
                 let unread: &[Form] = if half == Some(entry.position.offset) {

@@ -94,7 +94,7 @@ impl Missed {
 
     /// Sends what is missing of these; tells which were for its user, whether or not a socket was there.
     fn send(&self, entries: &[Arc<Entry>], recipient: &Recipient, hub: &Hub) -> Vec<Arc<Entry>> {
-        let mut handover = Handover::of_any();
+        let mut handover = Handover::default();
         let mut for_user = Vec::new();
         for entry in entries {
             let unread = self.unread(entry, recipient);

@@ -147,7 +147,7 @@ impl CatchUp {
     }
 
     fn send(&self, entries: &[Arc<Entry>], hub: &Hub) {
-        let mut handover = Handover::of_any();
+        let mut handover = Handover::default();
         let recipient = &self.recipient;
         for entry in entries.iter().filter(|entry| !entry.is_void() && recipient.wants(entry)) {
             let unread = &[Form::Named, Form::Envelope];

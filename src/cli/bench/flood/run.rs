@@ -15,7 +15,7 @@ use super::{
     hostile::{Crowd, Tallies},
     level::Level,
     report::{Load, Memory, Report},
-    setup::{self, DEAF, HOSTILE, Secrets},
+    setup::{self, DEAF, HOSTILE, Secrets, Tokens},
 };
 use crate::cli::{
     Failure,
@@ -58,14 +58,14 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
     let process = Process::with_pid(server.pid().context("the server has ended")?)?;
     let api = Api::new(&target, &secrets.key);
     let tokens = runtime.block_on(setup::tokens(&api, args.clients))?;
-    let hostile = runtime.block_on(setup::token(&api, "hostile", HOSTILE))?;
-    let deaf = runtime.block_on(setup::token(&api, "deaf", DEAF))?;
+    let token = |user, organization| runtime.block_on(setup::token(&api, user, organization));
+    let attackers = Tokens { hostile: token("hostile", HOSTILE)?, deaf: token("deaf", DEAF)? };
 
     let mut honest = Honest::connect(args, &target, &secrets.key, tokens, clock)?;
     honest.receive("warming up", args.events().div_ceil(4), &process)?;
     let calm = honest.receive("calm", args.events(), &process)?;
     let start = runtime.block_on(Level::look(&api, &process))?;
-    let (flood, tallies) = flood(args, &target, (hostile, deaf), &mut honest, clock, &process)?;
+    let (flood, tallies) = flood(args, &target, attackers, &mut honest, clock, &process)?;
     let (end, back_ms) = settle(args, runtime, &api, &process, &start)?;
     let after = honest.receive("afterwards", args.events().div_ceil(2), &process)?;
     let first_error = honest.first_error();
@@ -89,7 +89,7 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
 fn flood(
     args: &Args,
     target: &Target,
-    tokens: (String, String),
+    tokens: Tokens,
     honest: &mut Honest,
     clock: Clock,
     process: &Process,

@@ -16,6 +16,14 @@ pub(super) const DEAF: &str = "org_deaf";
 /// Paths of the plain doors.
 pub(super) const PLAIN_PATHS: [&str; 5] = ["/", "/ws/{client_id}", "/ws/checkins", "/events/ws", "/ws"];
 
+/// Tokens of the attackers.
+pub(super) struct Tokens {
+    /// Of most of them.
+    pub(super) hostile: String,
+    /// Of those that are sent events.
+    pub(super) deaf: String,
+}
+
 /// What all who take part need to get in.
 pub(super) struct Secrets {
     /// The key of the HTTP API, which may do everything.

@@ -18,7 +18,7 @@ use super::{
     tally::{End, Tally},
 };
 use crate::cli::bench::{
-    flood::setup::PLAIN_PATHS,
+    flood::setup::{PLAIN_PATHS, Tokens},
     http::{Connection, Response},
 };
 
@@ -66,7 +66,8 @@ impl Attacker {
 
     /// Its token.
     pub(super) fn token(&self) -> &str {
-        if self.kind.reads_nothing() { &self.scene.deaf_token } else { &self.scene.token }
+        let Tokens { hostile, deaf } = &self.scene.tokens;
+        if self.kind.reads_nothing() { deaf } else { hostile }
     }
 
     /// A connection of its own.

@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::{attacker::Attacker, tally::Tallies};
-use crate::cli::bench::{flood::args::Args, target::Target};
+use crate::cli::bench::{
+    flood::{args::Args, setup::Tokens},
+    target::Target,
+};
 
 const SCRATCH: usize = 64 * 1024;
 /// How much less a thread of attackers is served than others: real ones would have machines of their own.
@@ -21,10 +24,8 @@ const NICE: i32 = 10;
 pub(in crate::cli::bench::flood) struct Scene {
     /// The server.
     pub(super) target: Target,
-    /// A token of their own organization.
-    pub(super) token: String,
-    /// A token of the organization that is sent events.
-    pub(super) deaf_token: String,
+    /// Their tokens.
+    pub(super) tokens: Tokens,
     /// How many kinds of them there are.
     pub(super) kinds: usize,
     /// Time between two acts of one attacker.
@@ -48,7 +49,7 @@ impl Crowd {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub(in crate::cli::bench::flood) fn start(args: &Args, target: &Target, tokens: (String, String)) -> Result<Self> {
+    pub(in crate::cli::bench::flood) fn start(args: &Args, target: &Target, tokens: Tokens) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (args, target) = (args.clone(), target.clone());
         let thread = thread::Builder::new().name("attackers".to_owned()).spawn(move || {
@@ -58,8 +59,7 @@ impl Crowd {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             let scene = Rc::new(Scene {
                 target,
-                token: tokens.0,
-                deaf_token: tokens.1,
+                tokens,
                 kinds: args.kinds().len(),
                 pace: args.pace(),
                 tallies: RefCell::default(),
