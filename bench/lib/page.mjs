@@ -91,6 +91,7 @@ function underFaults(results, run) {
     "One run each, of Tiercast alone: `tiercast bench jitter` and `tiercast bench restart`.",
     "In the flood (`tiercast bench flood`) the attackers share the machine with the server and with the honest clients:",
     "the ratio compares two phases of one run, and contains what the attackers themselves take of the cores.",
+    "Those of them that do not read are sent 4 KB as often as honest clients are sent theirs.",
     "",
     "| measure | Tiercast | to reach |  |",
     "|---|---:|---|---|",

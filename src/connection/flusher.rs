@@ -154,9 +154,6 @@ pub(super) async fn run<S: Sink>(flusher: Arc<Flusher<S>>, stopping: Cancellatio
             // While more comes for the same clients, whoever publishes gets a turn, so that more goes out in one write.
             if began.elapsed() >= SPELL || count == CHUNK && flusher.lock().has_more(queue) {
                 tokio::task::yield_now().await;
-                if stopping.is_cancelled() {
-                    return;
-                }
                 began = Instant::now();
             }
         }
