@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::collections::vec_deque::Drain;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 
 /// How many queues there are; organizations that share one wait for each other.
 pub(super) const QUEUES: usize = 32;
@@ -18,10 +17,9 @@ impl Number {
     /// That of what concerns no one organization.
     pub(super) const COMMON: Self = Self(0);
 
-    /// That of an organization.
-    pub(super) fn of(organization: &impl Hash) -> Self {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(organization);
-        Self(1 + (hash % (QUEUES as u64 - 1)) as u8)
+    /// That of an organization, by its hash.
+    pub(super) fn of(organization: u64) -> Self {
+        Self(1 + (organization % (QUEUES as u64 - 1)) as u8)
     }
 
     /// As a byte.
@@ -111,13 +109,6 @@ impl<T> Default for Taken<T> {
 mod tests {
     use super::*;
 
-    /// Two organizations with queues of their own.
-    fn two() -> (Number, Number) {
-        let large = Number::of(&"large");
-        let small = (0..).map(|index| Number::of(&index)).find(|number| *number != large);
-        (large, small.expect("another queue"))
-    }
-
     /// What is served next: the queue and how many of it.
     fn next(waiting: &mut Waiting<u32>, taken: &mut Taken<u32>) -> Option<(Number, Vec<u32>)> {
         waiting.take(taken);
@@ -126,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_few_wait_for_one_chunk_of_many() {
-        let (large, small) = two();
+        let (large, small) = (Number::of(1), Number::of(0));
         let (mut waiting, mut taken) = (Waiting::default(), Taken::default());
         assert!(waiting.put(large, 0..100));
         assert_eq!(next(&mut waiting, &mut taken), Some((large, (0..32).collect())));
@@ -144,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_comes_to_a_queue_waits_until_that_is_empty() {
-        let (large, _) = two();
+        let large = Number::of(1);
         let (mut waiting, mut taken) = (Waiting::default(), Taken::default());
         waiting.put(large, 0..33);
         next(&mut waiting, &mut taken);
@@ -160,8 +151,8 @@ mod tests {
     #[test]
     fn organizations_spread_over_all_queues_but_the_common_one() {
         let mut seen = [0; QUEUES];
-        for organization in 0..1_000 {
-            seen[Number::of(&format!("org_{organization}")).index()] += 1;
+        for organization in (0..QUEUES as u64 - 1).chain([u64::MAX]) {
+            seen[Number::of(organization).index()] += 1;
         }
         assert_eq!(seen[Number::COMMON.index()], 0);
         assert!(seen[1..].iter().all(|count| *count > 0), "{seen:?}");

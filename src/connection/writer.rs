@@ -4,7 +4,6 @@
 //! connection that would block is woken by the kernel.
 
 use std::cell::Cell;
-use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -113,8 +112,8 @@ impl Connection {
         }
     }
 
-    /// From now on it waits for its turn to be written to among those of this organization.
-    pub fn take_turns_with(&self, organization: &impl Hash) {
+    /// From now on it waits for its turn to be written to among those of the organization with this hash.
+    pub fn take_turns_of(&self, organization: u64) {
         self.turn.store(Number::of(organization).byte(), Ordering::Relaxed);
     }
 

@@ -1,5 +1,6 @@
 //! One socket, as delivery sees it.
 
+use std::hash::BuildHasher;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -171,7 +172,8 @@ impl Recipient {
     /// What it is sent takes turns with what other organizations are.
     fn take_turns(&self, interest: &Interest) {
         if let Some((organization, _)) = &interest.identity {
-            self.connection.take_turns_with(organization);
+            // By a hash that nobody can foresee, so that no name can be chosen to wait, or make others wait, in one queue.
+            self.connection.take_turns_of(self.directory().keys().hash_one(organization));
         }
     }
 
