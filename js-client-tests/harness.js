@@ -91,18 +91,28 @@ class TestServer {
     return this.#output;
   }
 
+  /** Waits until it has written this, and what it says has therefore happened. */
+  async says(text) {
+    await this.#writes(() => withoutColors(this.#output).includes(text), `say "${text}"`);
+  }
+
+  async #writes(finds, what) {
+    const told = new Promise((resolve) => {
+      const look = () => finds() && resolve();
+      this.#child.stdout.on('data', look);
+      this.#child.stderr.on('data', look);
+      look();
+    });
+    const ended = this.#exited.then(({ error, code, signal }) => {
+      throw new Error(`the server ended before it could ${what} (${error ?? signal ?? code}):\n${this.#output}`);
+    });
+    await within(Promise.race([told, ended]), () => `the server to ${what}; it wrote:\n${this.#output}`);
+  }
+
   /** Waits for the line that tells the address. */
   async listening() {
     const address = () => /(https?):\/\/127\.0\.0\.1:(\d+)/.exec(withoutColors(this.#output));
-    const told = new Promise((resolve) => {
-      const look = () => address() && resolve();
-      this.#child.stdout.on('data', look);
-      this.#child.stderr.on('data', look);
-    });
-    const ended = this.#exited.then(({ error, code, signal }) => {
-      throw new Error(`the server ended before it listened (${error ?? signal ?? code}):\n${this.#output}`);
-    });
-    await within(Promise.race([told, ended]), () => `the server to listen; it wrote:\n${this.#output}`);
+    await this.#writes(address, 'listen');
     const [, scheme, port] = address();
     this.port = Number(port);
     this.url = `${scheme}://127.0.0.1:${port}`;

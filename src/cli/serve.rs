@@ -153,7 +153,12 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => if std::mem::replace(&mut asked, true) { return },
+                _ = self.terminate.recv() => {
+                    if std::mem::replace(&mut asked, true) {
+                        return;
+                    }
+                    tracing::info!("clients are sent away first; another SIGTERM does not wait for that");
+                }
                 _ = self.drain.recv() => {}
                 () = server.drained() => return,
             }
