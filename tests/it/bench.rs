@@ -119,6 +119,7 @@ async fn a_flood_costs_honest_clients_nothing_and_leaves_nothing_behind() {
     ] {
         assert!(kinds[kind]["answers"][answer].as_u64() > Some(0), "{kind}: {report}");
     }
+    assert!(report["unread"].as_u64() > Some(0), "{report}");
     for level in ["connections", "sockets", "rooms", "open_files", "threads"] {
         assert!(report["end"][level].as_u64() <= report["start"][level].as_u64(), "{level}: {report}");
     }

@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
+use serde::Deserialize;
 use tokio::{runtime, task::JoinSet, time};
 
 use super::{args::LoadArgs, clock::Clock, http::Connection, payload, percentiles::histogram, post, target::Target};
@@ -52,6 +53,14 @@ pub(super) struct Published {
     pub(super) answers: Histogram<u64>,
     /// How late paced events were sent.
     pub(super) late: Histogram<u64>,
+    /// Sockets that were reached, summed over events, if the server tells.
+    pub(super) reached: u64,
+}
+
+/// The part of an answer that is looked at.
+#[derive(Deserialize)]
+struct Answer {
+    recipients_count: u64,
 }
 
 /// Publishing that is under way.
@@ -116,14 +125,15 @@ async fn publish(job: Arc<Job>, clock: Clock, stop: Arc<AtomicBool>) -> Result<P
         let (job, next, stop) = (Arc::clone(&job), Arc::clone(&next), Arc::clone(&stop));
         publishers.spawn(Publisher { job, next, stop, clock, began, target, connection }.run());
     }
-    let mut published = Published { began, ended: began, answers: histogram(), late: histogram() };
+    let mut sum = Published { began, ended: began, answers: histogram(), late: histogram(), reached: 0 };
     while let Some(one) = publishers.join_next().await {
-        let (answers, late) = one.map_err(|_| anyhow!("a publisher panicked"))??;
-        published.answers.add(&answers)?;
-        published.late.add(&late)?;
+        let published = one.map_err(|_| anyhow!("a publisher panicked"))??;
+        sum.answers.add(&published.answers)?;
+        sum.late.add(&published.late)?;
+        sum.reached += published.reached;
     }
-    published.ended = clock.now();
-    Ok(published)
+    sum.ended = clock.now();
+    Ok(sum)
 }
 
 /// One connection that publishes.
@@ -138,24 +148,26 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn run(mut self) -> Result<(Histogram<u64>, Histogram<u64>)> {
-        let (mut answers, mut late) = (histogram(), histogram());
+    async fn run(mut self) -> Result<Published> {
+        let began = self.began;
+        let mut published = Published { began, ended: began, answers: histogram(), late: histogram(), reached: 0 };
         let mut request = post::head(&self.target, self.job.api_key.as_deref(), self.job.size, None);
         let head = request.len();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.job.events || self.stop.load(Ordering::Relaxed) {
-                return Ok((answers, late));
+                return Ok(published);
             }
             request.truncate(head);
             payload::render(&mut request, self.job.first + number, &self.job.organization, self.job.size);
             if let Some(rate) = self.job.rate {
-                late.saturating_record(self.wait_for_turn(number, rate).await);
+                published.late.saturating_record(self.wait_for_turn(number, rate).await);
             }
             let sent = self.clock.now();
             payload::set_time(&mut request[head..], sent);
-            self.post(&request).await?;
-            answers.saturating_record(self.clock.now() - sent);
+            published.reached += self.post(&request).await?;
+            published.ended = self.clock.now();
+            published.answers.saturating_record(published.ended - sent);
         }
     }
 
@@ -168,12 +180,13 @@ impl Publisher {
         self.clock.now().saturating_sub(due)
     }
 
-    async fn post(&mut self, request: &[u8]) -> Result<()> {
+    /// How many sockets it reached.
+    async fn post(&mut self, request: &[u8]) -> Result<u64> {
         let answer = time::timeout(ANSWER_TIMEOUT, self.connection.exchange(request)).await;
         let (response, _) = answer.context("publishing was not answered in time")?.context("publishing failed")?;
         if response.status != 200 {
             bail!("publishing was answered {}", response.shown());
         }
-        Ok(())
+        Ok(serde_json::from_slice(&response.body).map_or(0, |Answer { recipients_count }| recipients_count))
     }
 }

@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
     }
 
     fn publish_report(&self, measured: &Measured) -> Publish {
-        let Published { began, ended, answers, late } = &measured.published;
+        let Published { began, ended, answers, late, .. } = &measured.published;
         Publish {
             per_second: self.args.measured_events() as f64 / seconds(*began, *ended),
             answer_ms: answers.into(),

@@ -29,6 +29,8 @@ pub(super) struct Report {
     pub(super) after: Phase,
     /// What the attackers did.
     pub(super) hostile: Tallies,
+    /// Events that were for attackers that do not read.
+    pub(super) unread: u64,
     /// The server's memory.
     pub(super) memory: Memory,
     /// What the server held before the flood,
@@ -107,6 +109,9 @@ impl Report {
         if self.memory.peak_kb > max_rss_mb * 1024 {
             faults.push(format!("the server took {} MB, more than {max_rss_mb}", self.memory.peak_kb / 1024));
         }
+        if self.unread == 0 && self.load.kinds.iter().any(|kind| kind.reads_nothing()) {
+            faults.push("attackers that do not read had nothing to read".to_owned());
+        }
         if self.back_ms.is_none() {
             let left = self.end.beyond(&self.start, kept_rss_mb * 1024).join(", ");
             faults.push(format!("not everything is back at the start level: {left}"));
@@ -155,6 +160,7 @@ impl Report {
             None => writeln!(out, "back         not: {}", self.end.beyond(&self.start, 0).join(", "))?,
         }
         self.print_hostile(out)?;
+        writeln!(out, "unread       {} events for attackers that do not read", self.unread)?;
         if let Some(error) = &self.first_error {
             writeln!(out, "first end    {error}")?;
         }

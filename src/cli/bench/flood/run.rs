@@ -65,7 +65,7 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
     honest.receive("warming up", args.events().div_ceil(4), &process)?;
     let calm = honest.receive("calm", args.events(), &process)?;
     let start = runtime.block_on(Level::look(&api, &process))?;
-    let (flood, tallies) = flood(args, &target, attackers, &mut honest, clock, &process)?;
+    let (flood, tallies, unread) = flood(args, &target, attackers, &mut honest, clock, &process)?;
     let (end, back_ms) = settle(args, runtime, &api, &process, &start)?;
     let after = honest.receive("afterwards", args.events().div_ceil(2), &process)?;
     let first_error = honest.first_error();
@@ -78,6 +78,7 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
         flood,
         after,
         hostile: tallies,
+        unread,
         start,
         end,
         back_ms,
@@ -85,7 +86,7 @@ fn complete(args: &Args, runtime: &Runtime) -> Result<Report, Failure> {
     })
 }
 
-/// What the honest clients get while the others attack.
+/// What the honest clients get while the others attack, what these do, and how much of theirs is not read.
 fn flood(
     args: &Args,
     target: &Target,
@@ -93,15 +94,15 @@ fn flood(
     honest: &mut Honest,
     clock: Clock,
     process: &Process,
-) -> Result<(Phase, Tallies)> {
+) -> Result<(Phase, Tallies, u64)> {
     // Something that is not read.
     let bait = honest.job(DEAF, SIZE, u64::MAX).start(clock)?;
     let crowd = Crowd::start(args, target, tokens)?;
     let phase = honest.receive("flood", args.events(), process);
     let tallies = crowd.stop()?;
     bait.stop();
-    bait.join()?;
-    Ok((phase?, tallies))
+    let unread = bait.join()?.reached;
+    Ok((phase?, tallies, unread))
 }
 
 /// Waits until the server is back at its start level, and says when that was; none if it is not in time.

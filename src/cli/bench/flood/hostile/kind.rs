@@ -60,7 +60,7 @@ impl Kind {
     }
 
     /// Whether it is an attack not to read what one is sent.
-    pub(super) fn reads_nothing(self) -> bool {
+    pub(crate) fn reads_nothing(self) -> bool {
         matches!(self, Self::Deaf | Self::UnreadPolls)
     }
 
