@@ -131,7 +131,7 @@ function connectFrom(page, url, options) {
           const ack = await socket.timeout(5_000).emitWithAck('authenticate', { user_id: 'user_1', organization_id: 'acme' });
           const { engine } = socket.io;
           const settled = () => resolve({ success: ack.success, transport: engine.transport.name });
-          if (engine.upgrading || (engine.transport.name === 'polling' && engine.upgrades?.length)) engine.once('upgrade', settled);
+          if (engine.transport.name === 'polling' && engine._upgrades.length > 0) engine.once('upgrade', settled);
           else settled();
         });
       }),

@@ -36,6 +36,19 @@ async function hear(nodes, sockets, n) {
   }
 }
 
+/** What nginx has passed on, once the WebSockets among it are over; it writes of one when that ends. */
+async function whatPassed(nginx, webSockets) {
+  let passed;
+  const over = async () => {
+    passed = await nginx.passed();
+    return passed.filter(({ status }) => status === 101).length === webSockets;
+  };
+  await until(over, () => `nginx to have written of ${webSockets} WebSockets; it has of ${JSON.stringify(passed)}`);
+  return passed;
+}
+
+const webSocketsOf = (clients) => clients.filter(({ options }) => options.transports.includes('websocket')).length;
+
 /** Waits until a node has all these clients, and they know. */
 async function haveCome(node, sockets) {
   const count = async () => (await node.get('/connections')).body.total_count;
@@ -58,7 +71,7 @@ test('without sticky sessions every client is served, whichever nodes it comes t
   for (const socket of sockets) socket.disconnect();
   await until(async () => (await nodes[0].get('/connections')).body.total_count === 0, () => 'all to be gone');
   // What this is about has happened: requests of one session on polling have been at both nodes.
-  const passed = await nginx.passed();
+  const passed = await whatPassed(nginx, webSocketsOf(clients));
   assert.deepEqual([...new Set(passed.map(({ status }) => status))].sort(), [101, 200], 'nothing was refused');
   for (const [number, { name, options }] of clients.entries()) {
     if (options.transports[0] !== 'polling') continue;
@@ -70,14 +83,16 @@ test('without sticky sessions every client is served, whichever nodes it comes t
 test('with sticky sessions each client stays at a node, and nodes need not know each other', async (t) => {
   const nodes = await startNodes(t, 2);
   const nginx = await startNginx(t, 'sticky.conf', nodes);
+  // So many that nginx cannot have given all of them to one node by chance.
+  const visitors = [clients, clients, clients].flat();
   const sockets = [];
-  for (const [number, client] of clients.entries()) sockets.push(await visitor(nodes, nginx, number + 1, client));
+  for (const [number, client] of visitors.entries()) sockets.push(await visitor(nodes, nginx, number + 1, client));
   for (const n of [1, 2]) await hear(nodes, sockets, n);
   for (const socket of sockets) socket.disconnect();
   await until(async () => (await nodes[0].get('/connections')).body.total_count === 0, () => 'all to be gone');
-  const passed = await nginx.passed();
+  const passed = await whatPassed(nginx, webSocketsOf(visitors));
   assert.deepEqual([...new Set(passed.map(({ status }) => status))].sort(), [101, 200], 'nothing was refused');
-  const homes = clients.map((_, number) => {
+  const homes = visitors.map((_, number) => {
     const own = passed.filter(({ address }) => address === `127.0.1.${number + 1}`);
     return [...new Set(own.flatMap((request) => request.nodes))];
   });
@@ -110,7 +125,7 @@ for (const { example, passOn } of [
     const nodes = await startNodes(t, 2, { passOn, server: { drain_ms: 1500 } });
     const nginx = await startNginx(t, example, nodes);
     const sockets = [];
-    for (let number = 1; number <= 12; number += 1) {
+    for (let number = 1; number <= 20; number += 1) {
       const socket = await visitor(nodes, nginx, number, clients[number % 3], comesBack);
       await subscribe(socket, { channels: ['kpi'] });
       sockets.push(socket);

@@ -86,7 +86,7 @@ test('the first version is told of a bad token, and goes on trying', async (t) =
 });
 
 test('a page without a token may wait for one, but not for ever', async (t) => {
-  const server = await start(t, { TIERCAST__AUTH__AUTH_TIMEOUT_MS: '300' });
+  const server = await start(t, { TIERCAST__AUTH__AUTH_TIMEOUT_MS: '2000' });
   const socket = await openPlain(server, '/ws/checkins/');
   socket.send({ type: 'heartbeat' });
   await socket.frames.next('heartbeat_ack');

@@ -123,7 +123,7 @@ test('a publication that waits names the consoles that did not acknowledge in ti
     event: 'alert:triggered',
     data: alert('org_123'),
     requires_ack: true,
-    ack_timeout_ms: 300,
+    ack_timeout_ms: 2_000,
   });
   assert.equal(status, 200);
   assert.equal(body.recipients_count, 2);

@@ -58,8 +58,8 @@ for (const client of clients) {
   });
 
   test(`${client.name} renews its token while it is connected, or is sent away`, async (t) => {
-    const server = await startServer(t, { config: withTokens({ refresh_grace_ms: 1_000 }) });
-    const short = await tokenOf(server, { expires_in_ms: 2_000 });
+    const server = await startServer(t, { config: withTokens({ refresh_grace_ms: 2_000 }) });
+    const short = await tokenOf(server, { expires_in_ms: 4_000 });
     const options = { ...client.options, reconnection: true, reconnectionDelay: 1 };
     const enter = async () => {
       const socket = server.connect(options);

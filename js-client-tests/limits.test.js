@@ -38,7 +38,9 @@ for (const options of [polling, websocket]) {
   });
 
   test(`a client on ${transport} that keeps sending too fast is cut for good`, async (t) => {
-    const server = await startServer(t, { config: { limits: { rate_limit_messages_per_second: 10 } } });
+    // So that a body of polling, in which much is gathered, is not too large before the rate is over.
+    const limits = { rate_limit_messages_per_second: 10, max_unauthenticated_message_bytes: 1_048_576 };
+    const server = await startServer(t, { config: { limits } });
     const socket = server.connect({ ...options, reconnection: true });
     await connected(socket);
     let reason;

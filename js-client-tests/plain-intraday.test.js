@@ -162,7 +162,7 @@ test('a server that restarts says so in its close code, and first in a frame', a
 });
 
 test('a heartbeat that is not answered ends the connection', async (t) => {
-  const environment = { TIERCAST__HEARTBEAT__PING_INTERVAL_MS: '50', TIERCAST__HEARTBEAT__PING_TIMEOUT_MS: '1000' };
+  const environment = { TIERCAST__HEARTBEAT__PING_INTERVAL_MS: '50', TIERCAST__HEARTBEAT__PING_TIMEOUT_MS: '3000' };
   const server = await start(t, { environment });
   const [silent, healthy] = [await agent(server, 'acme', { autoPong: false }), await agent(server, 'acme', { user: 'user_2' })];
   await silent.end();

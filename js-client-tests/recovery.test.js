@@ -181,7 +181,7 @@ test('a hundred clients go on in the next process where they were in the last', 
   for (let n = 0; n < 20; n += 1) await server.reaches(CLIENTS, '/broadcast/kpi', kpi('acme', { n }));
   await Promise.all(sockets.map((socket) => socket.inbox.next('kpi:update')));
 
-  const back = sockets.map((socket) => once(socket, 'connect'));
+  const back = sockets.map((socket) => once(socket, 'connect', 60_000));
   await server.terminate('SIGTERM');
   const next = await startServer(t, { config: { limits, log, server: { port: server.port } } });
   for (let n = 20; n < 40; n += 1) assert.equal((await next.publish('/broadcast/kpi', kpi('acme', { n }))).status, 200);

@@ -20,7 +20,7 @@ async function start(t) {
   const hash = `sha256:${createHash('sha256').update(KEY).digest('hex')}`;
   return startServer(t, {
     config: {
-      auth: { jwt: { secret: EXAMPLE_SECRET }, auth_timeout_ms: 1_000 },
+      auth: { jwt: { secret: EXAMPLE_SECRET }, auth_timeout_ms: 5_000 },
       api: { keys: [{ name: 'backend', hash, rights: ['publish', 'read', 'admin'] }] },
       doors: { gym: { enabled: true, organization: 'gym' }, dexter: { enabled: true, organization: 'dex', anonymous_channels: ['issues'] } },
       client_events: [{ event: 'order', action: 'forward', url: 'http://127.0.0.1:9/nobody', secret: 'a-secret-of-a-service' }],

@@ -42,7 +42,7 @@ for (const Client of versions) {
   test(`${Client.name} comes back by itself, logs in again and gets the last activity`, async (t) => {
     const server = await start(t);
     const proxy = await openProxy(t, server.workmatrix);
-    const client = await login(server, Client, wsUrl(proxy), 'ann');
+    const client = await login(server, Client, wsUrl(proxy), 'ann', { pace: 0.1 });
     const users = '/api/ws/workmatrix/users/ann';
     await intake(server, `${users}/activity`, activity(1));
     await client.frames.next('activity_update');

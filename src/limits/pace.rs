@@ -210,7 +210,7 @@ mod tests {
         for _ in 0..26 {
             assert!(pace.turn(address(1)).await);
         }
-        assert!(begun.elapsed() < Duration::from_millis(100), "a quarter of a second's and one at once");
+        assert!(begun.elapsed() < Duration::from_millis(200), "a quarter of a second's and one at once");
         for _ in 0..20 {
             assert!(pace.turn(address(1)).await);
         }
@@ -220,27 +220,27 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_takes_nobodys_turn_and_too_many_are_refused() {
         let pace = Arc::new(Pace::new(20, 50));
-        pace.lock().due = Instant::now() + Duration::from_millis(100);
+        pace.lock().due = Instant::now() + Duration::from_millis(500);
         let mut waiting = wait(&pace, 1, 50, 50).await;
         assert!(!pace.turn(address(1)).await, "fifty wait already");
         waiting.shutdown().await;
         assert!(pace.lock().by_network.is_empty() && pace.lock().order.is_empty());
         let begun = Instant::now();
         assert!(pace.turn(address(1)).await);
-        assert!(begun.elapsed() < Duration::from_secs(1), "fifty turns would have taken 2.5 s");
+        assert!(begun.elapsed() < Duration::from_secs(2), "fifty turns would have taken 2.5 s");
     }
 
     #[tokio::test]
     async fn a_flood_delays_only_itself() {
         let pace = Arc::new(Pace::new(100, 1_000));
-        pace.lock().due = Instant::now() + Duration::from_millis(50);
+        let due = Instant::now() + Duration::from_millis(500);
+        pace.lock().due = due;
         let mut flood = wait(&pace, 1, 100, 100).await;
         let mut others = wait(&pace, 2, 5, 105).await;
-        let begun = Instant::now();
         while let Some(Ok((_, had_its_turn, _))) = others.join_next().await {
             assert!(had_its_turn);
         }
-        assert!(begun.elapsed() < Duration::from_millis(600), "{:?}; 105 turns take a second", begun.elapsed());
+        assert!(due.elapsed() < Duration::from_millis(600), "{:?}; 105 turns take a second", due.elapsed());
         assert!(pace.waiting() >= 40, "the flood waits on: {}", pace.waiting());
         flood.shutdown().await;
         assert_eq!(pace.waiting(), 0);
@@ -249,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn when_too_many_wait_those_of_a_flood_are_turned_away() {
         let pace = Arc::new(Pace::new(100, 20));
-        pace.lock().due = Instant::now() + Duration::from_millis(50);
+        pace.lock().due = Instant::now() + Duration::from_millis(500);
         let mut flood = wait(&pace, 1, 20, 20).await;
         assert!(!pace.turn(address(1)).await);
         assert!(pace.turn(address(2)).await, "one of the flood makes room");

@@ -185,7 +185,7 @@ async fn the_unauthenticated_have_a_share_of_the_seats() {
 async fn one_address_has_so_many_that_are_unauthenticated() {
     let server = TestServer::start(|config| {
         config.limits.max_unauthenticated_per_address = 2;
-        config.auth.auth_timeout_ms = 200;
+        config.auth.auth_timeout_ms = 2_000;
     })
     .await;
     let mut agents = Vec::new();

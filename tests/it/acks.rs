@@ -109,7 +109,7 @@ async fn when_the_time_is_up_the_rest_is_pending() {
     let mut agent = server.agent("org-1").await;
     let silent = server.agent("org-1").await;
     let (answer, ()) =
-        tokio::join!(wait_for_acks(&server, asking(json!({ "ack_timeout_ms": 500 }))), ack_by_packet(&mut agent));
+        tokio::join!(wait_for_acks(&server, asking(json!({ "ack_timeout_ms": 2_000 }))), ack_by_packet(&mut agent));
     assert_shape("broadcast-acknowledged", &answer);
     assert_eq!(sockets(&answer["acknowledged"]), [agent.socket_id.as_str()]);
     assert_eq!(sockets(&answer["pending"]), [silent.socket_id.as_str()]);

@@ -94,7 +94,7 @@ async fn clients_of_a_server_that_is_restarted_get_everything() {
 async fn a_flood_costs_honest_clients_nothing_and_leaves_nothing_behind() {
     // How fast events come is not judged here: tests run beside others.
     let arguments =
-        format!("flood --hostile 63 --clients {CLIENTS} --seconds 3 --acts-per-second 4 --max-ratio 1000000");
+        format!("flood --hostile 63 --clients {CLIENTS} --seconds 8 --acts-per-second 4 --max-ratio 1000000");
     let (output, report) = bench(words(&arguments)).await;
     assert!(output.status.success(), "{}", told(&output));
     for phase in ["calm", "flood", "after"] {

@@ -308,7 +308,7 @@ async fn a_service_that_is_not_there_or_too_slow_fails() {
     let told = refused(&mut client, "order:place", json!({}), "INTERNAL_ERROR").await;
     assert!(!told.contains("secret-path"), "{told}");
     let service = Service::start().await;
-    let server = server_with(ClientEvent { timeout_ms: Some(100), ..forward(&service.url) }).await;
+    let server = server_with(ClientEvent { timeout_ms: Some(1_000), ..forward(&service.url) }).await;
     let mut client = server.agent("org-1").await;
     refused(&mut client, "order:place", json!({ "hold": true }), "INTERNAL_ERROR").await;
     assert_eq!(client.emit("order:place", json!({})).await["success"], true);

@@ -16,7 +16,7 @@ use crate::kit::{DEADLINE, Proxy, RedisOptions, RedisServer, eventually};
 const NODE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long questions wait here.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_000);
 
 /// A node without the rest of a server.
 struct Member {

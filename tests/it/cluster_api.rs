@@ -9,7 +9,7 @@ use tiercast::server::Server;
 use tokio::net::TcpListener;
 
 use crate::kit::{
-    Call, Client, ConnectOptions, Proxy, RedisServer, TestServer, eventually, key, nodes, nodes_with, on_redis,
+    Call, Client, ConnectOptions, Proxy, RedisServer, TestServer, eventually, key, know, nodes, nodes_with, on_redis,
 };
 
 /// How long a question to other nodes waits here.
@@ -31,7 +31,6 @@ async fn last_behind(redis: &RedisServer, count: usize) -> (Vec<TestServer>, Pro
         }
     })
     .await;
-    know(&nodes[0], count).await;
     (nodes, way)
 }
 
@@ -40,11 +39,6 @@ async fn two(redis: &RedisServer) -> (TestServer, TestServer, Proxy) {
     let (nodes, way) = last_behind(redis, 2).await;
     let [first, last] = nodes.try_into().ok().expect("two");
     (first, last, way)
-}
-
-/// Waits until a node knows of so many.
-async fn know(node: &TestServer, count: usize) {
-    eventually("all nodes are known", async || node.get("/nodes").await.1["total_count"] == count).await;
 }
 
 async fn get(node: &TestServer, path: &str) -> Value {
@@ -70,7 +64,6 @@ async fn user(node: &TestServer, name: &str) -> Client {
 async fn connections_are_listed_found_and_ended_on_whatever_node_they_are() {
     let redis = RedisServer::start();
     let nodes = nodes(&redis, 3).await;
-    know(&nodes[0], 3).await;
     let mut clients = Vec::new();
     for node in &nodes {
         clients.push(node.agent("org-1").await);
@@ -201,7 +194,6 @@ async fn who_waits_for_acknowledgements_is_told_which_of_three_nodes_does_not_an
 async fn rooms_and_counters_are_those_of_all_nodes() {
     let redis = RedisServer::start();
     let nodes = nodes(&redis, 2).await;
-    know(&nodes[0], 2).await;
     let queue = json!({ "channels": ["kpi"], "queue_name": "q" });
     let clients = [
         nodes[0].subscriber("org-1", json!({ "channels": ["kpi"] })).await,
@@ -247,7 +239,6 @@ async fn rooms_and_counters_are_those_of_all_nodes() {
 async fn a_user_is_there_as_long_as_on_any_node() {
     let redis = RedisServer::start();
     let nodes = nodes_with(&redis, 2, |_, config| config.presence.grace_ms = 0).await;
-    know(&nodes[0], 2).await;
     let (mut both_0, mut both_1) = (user(&nodes[0], "both").await, user(&nodes[1], "both").await);
     both_0.subscribe(json!({ "channels": ["kpi"] })).await;
     both_1.subscribe(json!({ "channels": ["backlog"] })).await;
@@ -285,7 +276,6 @@ async fn a_user_is_there_as_long_as_on_any_node() {
 async fn a_revocation_cuts_on_every_node() {
     let redis = RedisServer::start();
     let nodes = nodes(&redis, 2).await;
-    know(&nodes[0], 2).await;
     let (mut here, mut there) = (user(&nodes[0], "u").await, user(&nodes[1], "u").await);
     let other = user(&nodes[1], "other").await;
     let revoke = json!({ "organization_id": "org-1", "user_id": "u" });

@@ -94,7 +94,7 @@ async fn what_is_acknowledged_or_not_urgent_does_not_escalate() {
     let server = TestServer::start(|config| config.escalation.publish = true).await;
     let mut first = server.agent("org-1").await;
     let mut second = server.agent("org-1").await;
-    publish(&server, urgent(300)).await;
+    publish(&server, urgent(2_000)).await;
     let event = first.next_named("alert:triggered").await;
     first.ack(&event, json!({}));
     second.next_named("alert:triggered").await;
@@ -109,7 +109,7 @@ async fn what_is_acknowledged_or_not_urgent_does_not_escalate() {
         agent.next_named("alert:triggered").await;
     }
     // What is published after all of them and escalates comes alone.
-    let last = publish(&server, urgent(400)).await;
+    let last = publish(&server, urgent(2_100)).await;
     for agent in [&mut first, &mut second] {
         let escalated = named(agent, "alert:escalated").await;
         assert_eq!(escalated["escalation"]["message_id"], last["message_id"]);
@@ -166,7 +166,7 @@ async fn what_is_due_escalates_in_the_next_process_and_only_once() {
         })
     };
     let mut server = start().await;
-    let answer = publish(&server, urgent(1_500)).await;
+    let answer = publish(&server, urgent(4_000)).await;
     server.stop().await;
     drop(server);
     let server = start().await;

@@ -123,7 +123,7 @@ async fn a_reconnection_is_not_seen() {
 async fn who_breaks_off_is_offline_within_the_heartbeat_and_the_grace_period() {
     let server = TestServer::start(|config| {
         config.heartbeat.ping_interval_ms = 100;
-        config.heartbeat.ping_timeout_ms = 100;
+        config.heartbeat.ping_timeout_ms = 1_000;
         config.presence.grace_ms = 100;
     })
     .await;

@@ -38,7 +38,7 @@ pub use client::{Client, ConnectOptions, Forms, Refused, Transport};
 pub use endpoint::{Endpoint, Protocol};
 pub use hostile::Hostile;
 pub use key_server::{Answer, KeyServer};
-pub use nodes::{nodes, nodes_with, on_redis};
+pub use nodes::{know, nodes, nodes_with, on_redis};
 pub use packet::{Event, Kind, Packet};
 pub use plain::Plain;
 pub use probe::Probe;

@@ -2,7 +2,7 @@
 
 use tiercast::config::{Config, LogStore};
 
-use super::{RedisServer, TestServer};
+use super::{RedisServer, TestServer, eventually};
 
 /// Makes a server a node of the cluster on that Redis, and what nodes tell each other come soon.
 pub fn on_redis(config: &mut Config, url: &str, node: usize) {
@@ -14,7 +14,7 @@ pub fn on_redis(config: &mut Config, url: &str, node: usize) {
     (cluster.heartbeat_ms, cluster.node_timeout_ms) = (100, 1_000);
 }
 
-/// So many nodes, `node-0` and on, which differ in nothing.
+/// So many nodes, `node-0` and on, which differ in nothing and know each other.
 pub async fn nodes(redis: &RedisServer, count: usize) -> Vec<TestServer> {
     nodes_with(redis, count, |_, _| {}).await
 }
@@ -29,5 +29,18 @@ pub async fn nodes_with(redis: &RedisServer, count: usize, configure: impl Fn(us
         });
         nodes.push(start.await);
     }
+    for node in &nodes {
+        eventually("nodes know each other", async || {
+            let (status, listed) = node.get("/nodes").await;
+            // Who wants a key for that is asked by the test that has one.
+            status != 200 || listed["total_count"].as_u64() >= Some(count as u64)
+        })
+        .await;
+    }
     nodes
+}
+
+/// Waits until a node knows so many, itself among them.
+pub async fn know(node: &TestServer, count: usize) {
+    eventually("all nodes are known", async || node.get("/nodes").await.1["total_count"] == count).await;
 }
