@@ -97,16 +97,21 @@ class TestServer {
   }
 
   async #writes(finds, what) {
+    const streams = [this.#child.stdout, this.#child.stderr];
+    let look;
     const told = new Promise((resolve) => {
-      const look = () => finds() && resolve();
-      this.#child.stdout.on('data', look);
-      this.#child.stderr.on('data', look);
+      look = () => finds() && resolve();
+      for (const stream of streams) stream.on('data', look);
       look();
     });
     const ended = this.#exited.then(({ error, code, signal }) => {
       throw new Error(`the server ended before it could ${what} (${error ?? signal ?? code}):\n${this.#output}`);
     });
-    await within(Promise.race([told, ended]), () => `the server to ${what}; it wrote:\n${this.#output}`);
+    try {
+      await within(Promise.race([told, ended]), () => `the server to ${what}; it wrote:\n${this.#output}`);
+    } finally {
+      for (const stream of streams) stream.off('data', look);
+    }
   }
 
   /** Waits for the line that tells the address. */

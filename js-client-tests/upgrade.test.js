@@ -143,7 +143,7 @@ test('70 clients that upgrade under load lose, double and reorder nothing', asyn
   }
   const seams = witnesses.map(({ inBetween }) => inBetween);
   t.diagnostic(`${publisher.count} published; in between polling and WebSocket: ${seams}`);
-  assert.ok(seams.some((events) => events > 0), `published in between: ${seams}`);
+  assert.ok(seams.filter((events) => events > 0).length > witnesses.length / 10, `published in between: ${seams}`);
 
   const { connections } = (await server.get('/connections')).body;
   assert.equal(connections.length, witnesses.length);

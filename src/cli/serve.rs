@@ -157,7 +157,7 @@ impl Signals {
                     if std::mem::replace(&mut asked, true) {
                         return;
                     }
-                    tracing::info!("clients are sent away first; another SIGTERM does not wait for that");
+                    tracing::info!("draining first; another SIGTERM does not wait for that");
                 }
                 _ = self.drain.recv() => {}
                 () = server.drained() => return,

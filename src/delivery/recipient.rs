@@ -172,7 +172,7 @@ impl Recipient {
     /// What it is sent takes turns with what other organizations are.
     fn take_turns(&self, interest: &Interest) {
         if let Some((organization, _)) = &interest.identity {
-            // By a hash that nobody can foresee, so that no name can be chosen to wait, or make others wait, in one queue.
+            // By a hash that nobody can foresee, so that no name can be chosen to share a queue with another.
             self.connection.take_turns_of(self.directory().keys().hash_one(organization));
         }
     }

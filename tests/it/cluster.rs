@@ -16,7 +16,7 @@ use crate::kit::{DEADLINE, Proxy, RedisOptions, RedisServer, eventually};
 const NODE_TIMEOUT_MS: u64 = 1_000;
 
 /// How long questions wait here.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_000);
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// A node without the rest of a server.
 struct Member {
@@ -299,7 +299,7 @@ async fn while_redis_is_away_others_are_named_at_once() {
     let asked = Instant::now();
     let nobody = one.cluster.ask::<String>("echo", &"word").await;
     assert_eq!((nobody.answers.len(), nobody.unanswered), (0, vec![id("two")]));
-    assert!(asked.elapsed() < REQUEST_TIMEOUT / 2, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_millis(300), "{:?}", asked.elapsed());
     assert!(!one.cluster.tell("echo", &"word").await);
     let figures = one.cluster.figures().expect("figures");
     assert!(!figures.redis[0].answers && figures.redis[0].server.contains(&redis.port.to_string()));

@@ -19,11 +19,7 @@ async fn start(redis: &RedisServer, count: usize, grace_ms: u64) -> (Vec<TestSer
         on_redis(config, &redis.url_at(ways[node].address), node);
         config.presence.grace_ms = grace_ms;
     };
-    let nodes = nodes_with(redis, count, configure).await;
-    for node in &nodes {
-        eventually("all nodes are known", async || get(node, "/nodes").await["total_count"] == count).await;
-    }
-    (nodes, ways)
+    (nodes_with(redis, count, configure).await, ways)
 }
 
 async fn get(node: &TestServer, path: &str) -> Value {

@@ -29,7 +29,7 @@ pub(super) struct Report {
     pub(super) after: Phase,
     /// What the attackers did.
     pub(super) hostile: Tallies,
-    /// Events that were for attackers that do not read.
+    /// Events for attackers that do not read, summed over these.
     pub(super) unread: u64,
     /// The server's memory.
     pub(super) memory: Memory,
@@ -109,7 +109,7 @@ impl Report {
         if self.memory.peak_kb > max_rss_mb * 1024 {
             faults.push(format!("the server took {} MB, more than {max_rss_mb}", self.memory.peak_kb / 1024));
         }
-        if self.unread == 0 && self.load.kinds.iter().any(|kind| kind.reads_nothing()) {
+        if self.unread == 0 && self.hostile.keys().any(|kind| kind.reads_nothing()) {
             faults.push("attackers that do not read had nothing to read".to_owned());
         }
         if self.back_ms.is_none() {
