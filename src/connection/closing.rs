@@ -96,9 +96,18 @@ impl Connection {
 
     /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
     pub fn dismiss(self: &Arc<Self>) {
-        if self.dismissed.swap(true, Ordering::Relaxed) {
-            return;
+        if self.begin_dismissal() {
+            self.tell_dismissed();
         }
+    }
+
+    /// Nothing that the client sends is heard any more; false if that has begun before.
+    pub fn begin_dismissal(&self) -> bool {
+        !self.dismissed.swap(true, Ordering::SeqCst)
+    }
+
+    /// The rest of a dismissal that has begun.
+    pub fn tell_dismissed(self: &Arc<Self>) {
         // A WebSocket is told when it is finished; a client on polling through the queue that its events take.
         if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();

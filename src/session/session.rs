@@ -299,7 +299,9 @@ impl Session {
         if std::mem::replace(&mut state.exited, true) {
             return;
         }
-        let journal = self.recipient.connection.leave(&self.recipient.id);
+        // A client that is dismissed is told through its sockets' places in the connection, which ends with them.
+        let for_good = !kept && self.recipient.connection.is_dismissed();
+        let journal = (!for_good).then(|| self.recipient.connection.leave(&self.recipient.id));
         self.queue.close();
         let Some(sessions) = self.sessions() else { return };
         if let Some(expiry) = state.expiry.take() {
@@ -311,7 +313,7 @@ impl Session {
             let hub = &sessions.services.hub;
             if identity.anonymous {
                 hub.depart(organization, user, None, leave);
-            } else if self.recipient.connection.is_dismissed() && !kept {
+            } else if for_good {
                 hub.forget_session(organization, user, identity.session_id.as_deref());
                 hub.depart(organization, user, None, leave);
             } else {
@@ -327,7 +329,7 @@ impl Session {
         }
         (state.attendance, state.follower) = (None, None);
         if let Some(pid) = &self.pid {
-            let record = kept.then(|| self.record(&state, journal));
+            let record = journal.filter(|_| kept).map(|journal| self.record(&state, journal));
             sessions.records.end(pid, &self.recipient.id, record);
         }
         // Only now, so that whoever waits for the last session to leave finds its record.

@@ -226,12 +226,15 @@ impl Sessions {
         self.get(id).map(|session| self.dismiss_connection(&session.recipient.connection)).is_some()
     }
 
-    /// Ends a connection for good: its clients are told, and its sockets are gone at once.
+    /// Ends a connection for good: its sockets are gone at once, and before their client is told, so that nothing
+    /// that follows from knowing finds them.
     pub(super) fn dismiss_connection(&self, connection: &Arc<Connection>) {
-        let ids = connection.public_ids();
-        connection.dismiss();
-        for session in ids.iter().filter_map(|id| self.get(id.as_str())) {
+        let first = connection.begin_dismissal();
+        for session in connection.public_ids().iter().filter_map(|id| self.get(id.as_str())) {
             session.exit("dismissed");
+        }
+        if first {
+            connection.tell_dismissed();
         }
     }
 

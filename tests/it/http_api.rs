@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::kit::{Call, ConnectOptions, Reply, TestServer, Transport, assert_shape};
+use crate::kit::{Call, ConnectOptions, Kind, Reply, TestServer, Transport, assert_shape};
 
 async fn send(call: Call) -> Reply {
     call.send().await.expect("an HTTP answer")
@@ -102,6 +102,25 @@ async fn a_deleted_connection_is_cut_for_good() {
         assert_eq!(again.status, 404);
     }
     server.count("all are gone", |census| census.connections == 0 && census.seats == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hears_that_it_is_cut_only_when_it_is_nowhere_any_more() {
+    let server = TestServer::start(|config| config.limits.rate_limit_messages_per_second = 100_000).await;
+    for round in 0..60 {
+        let transport = [Transport::WebSocket, Transport::Polling, Transport::Upgrade][round % 3];
+        let client = server.connect_with(ConnectOptions::named().transport(transport)).await;
+        let mut client = client.authenticate("org-1").await;
+        // Leaving many rooms takes a while.
+        for queue in 0..50 {
+            client.subscribe(json!({ "channels": ["kpi"], "queue_name": format!("queue-{queue}") })).await;
+        }
+        let deleting = tokio::spawn(send(server.call(Method::DELETE, &format!("/connections/{}", client.socket_id))));
+        client.take(|packet| packet.kind == Kind::Disconnect).await;
+        let census = server.census();
+        assert_eq!((census.sockets, census.rooms, census.seats), (0, 0, 0), "{transport:?}, round {round}");
+        assert_eq!(deleting.await.expect("no panic").status, 200);
+    }
 }
 
 #[tokio::test]
