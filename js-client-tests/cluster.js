@@ -75,14 +75,14 @@ export async function startNginx(t, example, nodes) {
   const url = `http://127.0.0.1:${port}`;
   await until(() => accepts(port), () => 'nginx to listen');
   assert.equal((await request(`${url}/livez`)).status, 200);
-  /** What went where: `{address, transport, nodes}` of each request of the Socket.IO door that is over. */
+  /** What went where: `{address, status, method, transport, nodes}` of each request of the Socket.IO door that is over. */
   const passed = async () => {
     const lines = (await readFile(path.join(folder, 'access.log'), 'utf8')).split('\n');
-    const found = lines.map((line) => /^(\S+) (\d+) \S+ (polling|websocket) .*=(.*)$/.exec(line)).filter(Boolean);
-    return found.map(([, address, status, transport, upstreams]) => {
+    const found = lines.map((line) => /^(\S+) (\d+) (\S+) (polling|websocket) .*=(.*)$/.exec(line)).filter(Boolean);
+    return found.map(([, address, status, method, transport, upstreams]) => {
       const ports = upstreams.split(', ').map((upstream) => Number(upstream.split(':')[1]));
       const numbers = ports.map((port) => nodes.findIndex((node) => node.port === port));
-      return { address, status: Number(status), transport, nodes: numbers };
+      return { address, status: Number(status), method, transport, nodes: numbers };
     });
   };
   return { url, passed };
