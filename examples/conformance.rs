@@ -112,6 +112,12 @@ impl Intake for Everyone {
     fn reordered(&self, _: &PublicId) {}
 
     fn heard(&self, _: &Connection, _: Result<Request, WireError>) {}
+
+    fn dismiss(&self, connection: &Arc<Connection>) {
+        if connection.begin_dismissal() {
+            connection.dismiss();
+        }
+    }
 }
 
 async fn tell_auth(socket: SocketRef<RoomAdapter>, Data(auth): Data<Json>) {

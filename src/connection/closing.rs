@@ -21,8 +21,11 @@ use crate::wire::packet;
 /// A poll that waits longer than this has nothing to fetch.
 const SETTLED: Duration = Duration::from_millis(100);
 
-/// How long a client on polling has to fetch the packets that dismiss it.
+/// How long a client has to fetch the packets that dismiss it.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How long it has then to read the packets alone.
+const LAST: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Closes the transport at once; the client comes back by itself.
@@ -94,20 +97,13 @@ impl Connection {
         (PollGuard(self), self.retiring.load(Ordering::SeqCst))
     }
 
-    /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
-    pub fn dismiss(self: &Arc<Self>) {
-        if self.begin_dismissal() {
-            self.tell_dismissed();
-        }
-    }
-
     /// Nothing that the client sends is heard any more; false if that has begun before.
     pub fn begin_dismissal(&self) -> bool {
         !self.dismissed.swap(true, Ordering::SeqCst)
     }
 
-    /// The rest of a dismissal that has begun.
-    pub fn tell_dismissed(self: &Arc<Self>) {
+    /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
+    pub fn dismiss(self: &Arc<Self>) {
         // A WebSocket is told when it is finished; a client on polling through the queue that its events take.
         if let (Some(engine), Some(sid)) = (self.plane.engine(), self.sid.get()) {
             let namespaces = self.lock().members.iter().map(|member| member.namespace.to_string()).collect();
@@ -117,11 +113,29 @@ impl Connection {
             });
         }
         self.retire();
+        if self.route() != Route::Polling {
+            self.hurry();
+        }
+    }
+
+    /// A client that does not read what waits for it gets its DISCONNECT without that, or is cut.
+    fn hurry(self: &Arc<Self>) {
+        let (connection, stopping) = (Arc::downgrade(self), self.plane.stopping.clone());
+        self.plane.spawn(async move {
+            stopping.run_until_cancelled(tokio::time::sleep(FAREWELL)).await;
+            let Some(slow) = connection.upgrade() else { return };
+            slow.lock().forget_events();
+            drop(slow);
+            stopping.run_until_cancelled(tokio::time::sleep(LAST)).await;
+            if let Some(connection) = connection.upgrade() {
+                connection.cut();
+            }
+        });
     }
 
     /// Whether the server has ended the session for good.
     pub fn is_dismissed(&self) -> bool {
-        self.dismissed.load(Ordering::Relaxed)
+        self.dismissed.load(Ordering::SeqCst)
     }
 
     /// Writes what waits and a close frame, then closes the transport; to a client that is dismissed also
@@ -232,7 +246,7 @@ impl Connection {
     /// Whether it ends, or all its sockets have left.
     pub fn has_ended(&self) -> bool {
         let outbox = self.lock();
-        outbox.state != State::Open || (outbox.members.is_empty() && !outbox.is_connecting())
+        self.is_dismissed() || outbox.state != State::Open || (outbox.members.is_empty() && !outbox.is_connecting())
     }
 
     /// Whether nothing is read or written any more.

@@ -5,7 +5,6 @@
 //! a CONNECT waits until its socket is let in.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -100,11 +99,11 @@ impl Connection {
                 }
                 _ => reply.to_owned(),
             };
-            if self.plain().is_none() {
-                outbox.push_control(text_frame(&rewritten));
-            }
-            if let Some(head) = head {
-                outbox.open(head.namespace);
+            match (head, self.plain()) {
+                (Some(head), None) => outbox.reply(head.namespace, text_frame(&rewritten)),
+                (Some(head), Some(_)) => _ = outbox.open(head.namespace),
+                (None, None) => outbox.push_control(text_frame(&rewritten)),
+                (None, Some(_)) => {}
             }
             outbox.answer_connect();
             // Without a member nobody will say that the socket is let in.
@@ -115,6 +114,28 @@ impl Connection {
         if mine {
             self.flush();
         }
+    }
+
+    /// The socket of a namespace is in its rooms: its client may hear that it is connected.
+    pub fn entered(self: &Arc<Self>, namespace: &str) {
+        if self.queue(|outbox| outbox.entered(namespace)) {
+            self.flush();
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until every socket is in its rooms, so that a poll may tell its client that it is connected.
+    pub async fn all_entered(&self) {
+        let entered = async {
+            loop {
+                let progress = self.progress.notified();
+                if self.is_dismissed() || !self.lock().is_entering() {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        tokio::time::timeout(OVERDUE, entered).await.ok();
     }
 
     /// The socket of a CONNECT is let in, or refused: what the client sent behind it may follow.
@@ -172,7 +193,7 @@ impl Connection {
         });
         // Who may not come in shall not try again and again; who finds no room may.
         if code == Code::AuthFailed.as_str() || code == Code::Unauthorized.as_str() {
-            self.dismissed.store(true, Ordering::Relaxed);
+            self.begin_dismissal();
         }
         self.finish(close_code::NORMAL);
     }

@@ -349,6 +349,7 @@ impl Connection {
             }
             (journal, switching)
         };
+        self.progress.notify_waiters();
         // The mark may have been on its way through this very socket.
         if switching {
             self.send_mark();

@@ -40,6 +40,10 @@ pub(super) struct Member {
     inside: bool,
     /// Whether the client has said that it leaves.
     leaving: bool,
+    /// Whether its socket is in its rooms.
+    entered: bool,
+    /// Its CONNECT reply, until it is: who has read that counts on being reached.
+    reply: Option<Bytes>,
     /// Whether its CONNECT reply has yet to go out.
     unanswered: bool,
     /// Whether something may still wait for it in socketioxide's queue, after the switch from polling.
@@ -232,6 +236,8 @@ impl Outbox {
             number: self.sockets,
             inside: false,
             leaving: false,
+            entered: false,
+            reply: None,
             unanswered: true,
             switching: self.marks > 0,
             early: Vec::new(),
@@ -251,6 +257,32 @@ impl Outbox {
         }
     }
 
+    /// The socket of a namespace is in its rooms; its CONNECT reply follows.
+    pub(super) fn entered(&mut self, namespace: &str) {
+        let Some(member) = self.members.iter_mut().find(|member| &*member.namespace == namespace) else { return };
+        member.entered = true;
+        if let Some(reply) = member.reply.take() {
+            self.reply(namespace, reply);
+        }
+    }
+
+    /// The CONNECT reply of a namespace goes out, and everything kept back follows, as soon as its socket is in
+    /// its rooms.
+    pub(super) fn reply(&mut self, namespace: &str, reply: Bytes) {
+        match self.members.iter_mut().find(|member| &*member.namespace == namespace) {
+            Some(member) if !member.entered => member.reply = Some(reply),
+            _ => {
+                self.push_control(reply);
+                self.open(namespace);
+            }
+        }
+    }
+
+    /// Whether a socket is not in its rooms yet.
+    pub(super) fn is_entering(&self) -> bool {
+        self.members.iter().any(|member| !member.entered)
+    }
+
     /// The namespace has left, if it is still the one with this id; what was written to it.
     pub(super) fn leave(&mut self, id: &PublicId) -> Journal {
         let index = self.members.iter().position(|member| member.admission.id == *id);
@@ -264,12 +296,22 @@ impl Outbox {
 
     /// What waits for a socket must not reach the one that comes after it.
     fn remove(&mut self, index: usize) -> Journal {
-        let member = self.members.remove(index);
-        self.waiting -= member.early.iter().map(Early::len).sum::<usize>();
+        self.forget(index);
+        self.members.remove(index).journal
+    }
+
+    fn forget(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        let number = member.number;
+        self.waiting -= std::mem::take(&mut member.early).iter().map(Early::len).sum::<usize>();
         if self.single.is_some() || self.events.is_some() {
-            self.lanes().forget(member.number);
+            self.lanes().forget(number);
         }
-        member.journal
+    }
+
+    /// What waits for the sockets is not written any more.
+    pub(super) fn forget_events(&mut self) {
+        (0..self.members.len()).for_each(|index| self.forget(index));
     }
 
     /// The CONNECT reply of a namespace goes out: what it says, and everything kept back follows.
@@ -529,12 +571,47 @@ mod tests {
         outbox.enter("/", admission.clone(), Journal::default());
         push(&mut outbox, "event");
         assert!(written(&mut outbox).is_empty());
-        assert_eq!(outbox.open("/"), Some(admission.clone()));
-        outbox.push_control(Bytes::from_static(b"connect"));
+        outbox.entered("/");
+        assert!(written(&mut outbox).is_empty());
+        outbox.reply("/", Bytes::from_static(b"connect"));
         assert_eq!(written(&mut outbox), b"connectevent");
         outbox.leave(&admission.id);
         push(&mut outbox, "lost");
         assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[test]
+    fn a_connect_reply_waits_until_its_socket_is_in_its_rooms() {
+        let mut outbox = Outbox::new(1 << 20);
+        outbox.enter("/", Admission { id: PublicId::fresh(), pid: None }, Journal::default());
+        outbox.reply("/", Bytes::from_static(b"connect"));
+        push(&mut outbox, "event");
+        assert!(outbox.is_entering());
+        assert!(written(&mut outbox).is_empty());
+        outbox.entered("/");
+        assert!(!outbox.is_entering());
+        assert_eq!(written(&mut outbox), b"connectevent");
+    }
+
+    #[test]
+    fn what_waits_for_sockets_can_be_forgotten_while_they_stay() {
+        let mut outbox = Outbox::new(1 << 20);
+        for namespace in ["/", "/org/a"] {
+            outbox.enter(namespace, Admission { id: PublicId::fresh(), pid: None }, Journal::default());
+        }
+        push(&mut outbox, "early");
+        outbox.forget_events();
+        assert_eq!(outbox.waiting(), 0);
+        outbox.open("/");
+        push(&mut outbox, "single");
+        outbox.forget_events();
+        push(&mut outbox, "single");
+        push(&mut outbox, "second");
+        outbox.forget_events();
+        outbox.push_control(Bytes::from_static(b"control"));
+        assert_eq!(outbox.waiting(), 7);
+        assert_eq!(written(&mut outbox), b"control");
+        assert_eq!(outbox.members.len(), 2);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub trait Intake: Send + Sync {
     fn reordered(&self, id: &PublicId);
     /// A client that does not speak Socket.IO asks for something, or says what is refused for this reason.
     fn heard(&self, connection: &Connection, frame: Result<Request, WireError>);
+    /// A client is to stay away.
+    fn dismiss(&self, connection: &Arc<Connection>);
 }
 
 /// What only the Engine.IO server can do.
@@ -206,7 +208,10 @@ impl Plane {
         self.counters.refused(refusal);
         if !self.patience.take(&connection.patience) && !connection.is_dismissed() {
             self.counters.refused(Refusal::Abuse);
-            connection.dismiss();
+            match self.intake() {
+                Some(intake) => intake.dismiss(connection),
+                None => connection.cut(),
+            }
         }
     }
 

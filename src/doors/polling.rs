@@ -105,6 +105,7 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
             }
         }
     };
+    connection.all_entered().await;
     let mut idle = response.status() != StatusCode::OK;
     let response = rewrite(response, |payload| match protocol {
         EngineIo::V3 => {

@@ -55,11 +55,13 @@ pub(super) async fn run(
                 () = stopping.cancelled() => return,
             }
             offset = entry.position.offset;
-            if !entry.is_void() {
-                deliver_one(&hub, shard, &entry);
-            }
+            let report = (!entry.is_void()).then(|| deliver_one(&hub, shard, &entry));
             hub.delivered[shard].store(offset, Ordering::SeqCst);
             hub.log.delivered(shard, offset);
+            // Whoever is told may subscribe, and finds the entry behind it.
+            if let Some(report) = report.and_then(|report| entry.report(report)) {
+                hub.explain(&entry, report);
+            }
             while let Ok(command) = commands.try_recv() {
                 run_between(command, offset);
             }
@@ -103,7 +105,7 @@ impl Ahead {
     }
 }
 
-fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
+fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) -> Report {
     let mine = |organization: Option<&crate::rooms::Id>| hub.log.shard_of(organization) == shard;
     let draft = &entry.draft;
     let for_users = concerns_users(draft);
@@ -129,7 +131,5 @@ fn deliver_one(hub: &Hub, shard: usize, entry: &Entry) {
     }
     let offline = || absent.iter().map(ToString::to_string).collect();
     let explanation = explanation.map(|explanation| Explanation { offline: offline(), ..explanation });
-    if let Some(report) = entry.report(Report { recipients, explanation }) {
-        hub.explain(entry, report);
-    }
+    Report { recipients, explanation }
 }

@@ -145,6 +145,10 @@ impl Sessions {
             visit.stay();
         }
         self.insert(session.clone());
+        // Whoever has dismissed the connection before this knows nothing of the socket.
+        if session.recipient.connection.is_dismissed() {
+            return Err(WireError::Internal);
+        }
         match (record, identity) {
             (Some(record), identity) => {
                 if let Err(error) = session.restore(&record, identity) {
@@ -320,6 +324,9 @@ impl Sessions {
         let Some(waiting) = session.enter(first.is_none()) else { return Some(session) };
         session.changed();
         let recipient = &session.recipient;
+        // In one write with what follows.
+        let _cork = recipient.connection.cork();
+        recipient.connection.entered(socket.ns());
         let config = self.config();
         let mut connected = serde_json::json!({
             "socket_id": recipient.id,

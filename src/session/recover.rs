@@ -140,14 +140,16 @@ impl Sessions {
     /// is there is told to stay away.
     pub(super) fn take_over(&self, session: &Session) {
         let connection = &session.recipient.connection;
-        let sessions: Vec<_> = connection.public_ids().iter().filter_map(|id| self.get(id.as_str())).collect();
+        let sessions = self.of(connection);
         for session in &sessions {
             session.taken_over.store(true, Ordering::SeqCst);
         }
-        // While the namespaces are still known, so that each is told.
-        connection.dismiss();
+        let first = connection.begin_dismissal();
         for session in &sessions {
             session.exit_kept("taken over");
+        }
+        if first {
+            connection.dismiss();
         }
         // One that is leaving by itself is not among them any more, and there is no record before it has left.
         session.exit_kept("taken over");

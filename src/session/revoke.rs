@@ -63,14 +63,12 @@ impl Sessions {
     /// Ends for good whom a revocation is about; how many sockets that were.
     fn end_revoked(&self, revocation: &Revocation) -> usize {
         let is_about = |identity: Option<&Identity>| identity.is_some_and(|identity| revocation.is_about(identity));
-        let mut ended = 0;
-        for session in self.all() {
-            if is_about(session.identity().as_ref()) && !session.has_exited() {
-                ended += 1;
-                self.dismiss_connection(&session.recipient.connection);
-            }
+        let mut ended = self.all();
+        ended.retain(|session| is_about(session.identity().as_ref()) && !session.has_exited());
+        for session in &ended {
+            self.dismiss_session(session);
         }
         self.records.forget(|record| is_about(record.identity.as_ref()));
-        ended
+        ended.len()
     }
 }

@@ -299,9 +299,13 @@ impl Session {
         if std::mem::replace(&mut state.exited, true) {
             return;
         }
+        let Recipient { connection, id, .. } = &*self.recipient;
+        let is_dismissed = connection.is_dismissed();
         // A client that is dismissed is told through its sockets' places in the connection, which ends with them.
-        let for_good = !kept && self.recipient.connection.is_dismissed();
-        let journal = (!for_good).then(|| self.recipient.connection.leave(&self.recipient.id));
+        let journal = match is_dismissed {
+            true => connection.journal_of(id).unwrap_or_default(),
+            false => connection.leave(id),
+        };
         self.queue.close();
         let Some(sessions) = self.sessions() else { return };
         if let Some(expiry) = state.expiry.take() {
@@ -313,7 +317,7 @@ impl Session {
             let hub = &sessions.services.hub;
             if identity.anonymous {
                 hub.depart(organization, user, None, leave);
-            } else if for_good {
+            } else if is_dismissed && !kept {
                 hub.forget_session(organization, user, identity.session_id.as_deref());
                 hub.depart(organization, user, None, leave);
             } else {
@@ -329,7 +333,7 @@ impl Session {
         }
         (state.attendance, state.follower) = (None, None);
         if let Some(pid) = &self.pid {
-            let record = journal.filter(|_| kept).map(|journal| self.record(&state, journal));
+            let record = kept.then(|| self.record(&state, journal));
             sessions.records.end(pid, &self.recipient.id, record);
         }
         // Only now, so that whoever waits for the last session to leave finds its record.

@@ -223,19 +223,30 @@ impl Sessions {
 
     /// Ends a socket's connection for good; false if there is no such socket.
     pub fn dismiss(&self, id: &str) -> bool {
-        self.get(id).map(|session| self.dismiss_connection(&session.recipient.connection)).is_some()
+        self.get(id).map(|session| self.dismiss_session(&session)).is_some()
+    }
+
+    /// The same; the socket is gone afterwards, also if it was leaving already.
+    pub(super) fn dismiss_session(&self, session: &Session) {
+        self.dismiss_connection(&session.recipient.connection);
+        session.exit("dismissed");
     }
 
     /// Ends a connection for good: its sockets are gone at once, and before their client is told, so that nothing
     /// that follows from knowing finds them.
     pub(super) fn dismiss_connection(&self, connection: &Arc<Connection>) {
         let first = connection.begin_dismissal();
-        for session in connection.public_ids().iter().filter_map(|id| self.get(id.as_str())) {
+        for session in self.of(connection) {
             session.exit("dismissed");
         }
         if first {
-            connection.tell_dismissed();
+            connection.dismiss();
         }
+    }
+
+    /// The sessions on a connection.
+    pub(super) fn of(&self, connection: &Connection) -> Vec<Arc<Session>> {
+        connection.public_ids().iter().filter_map(|id| self.get(id.as_str())).collect()
     }
 
     /// Whether nobody is let in any more.
@@ -262,7 +273,7 @@ impl Sessions {
     /// Closes a connection without a DISCONNECT, if it is still there, so that its client comes back.
     pub fn send_away(&self, connection: &Weak<Connection>) {
         let Some(connection) = connection.upgrade() else { return };
-        for session in connection.public_ids().iter().filter_map(|id| self.get(id.as_str())) {
+        for session in self.of(&connection) {
             session.recipient.flush();
         }
         connection.retire();
@@ -316,6 +327,10 @@ impl Intake for Sessions {
             Err(error) => (Said::Refused(error), None),
         };
         event::arrive(&session, Incoming::new(said, answer_to));
+    }
+
+    fn dismiss(&self, connection: &Arc<Connection>) {
+        self.dismiss_connection(connection);
     }
 }
 

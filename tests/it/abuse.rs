@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::kit::{Client, ConnectOptions, Hostile, TestServer, Transport, eventually, part};
+use crate::kit::{Client, ConnectOptions, Hostile, Kind, TestServer, Transport, eventually, part};
 
 /// An address that floods; honest clients come from 127.0.0.1.
 const FLOOD: u8 = 66;
@@ -450,6 +451,35 @@ async fn who_floods_with_anything_is_cut_for_good() {
     flood(&server, "messages", r#"42["subscribe",{"channels":["kpi"]}]"#).await;
     let lines: Value = server.get("/stats").await.1["stats"]["refused"].clone();
     assert!(lines["abuse"].as_u64().expect("a count") >= 5, "{lines}");
+}
+
+#[tokio::test]
+async fn who_floods_on_polling_is_nowhere_any_more_when_it_hears_of_its_end() {
+    let server = TestServer::start(|config| config.limits.rate_limit_messages_per_second = 10).await;
+    let polling = ConnectOptions::named().transport(Transport::Polling);
+    let mut agent = server.connect_with(polling).await.authenticate("org-1").await;
+    for _ in 0..3_000 {
+        agent.wire.send(r#"431099511627777[]"#);
+    }
+    agent.take(|packet| packet.kind == Kind::Disconnect).await;
+    let census = server.census();
+    assert_eq!((census.sockets, census.rooms, census.seats), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn who_is_ended_for_good_and_reads_nothing_is_not_waited_for() {
+    let server = TestServer::start(|config| config.outbox.write_stall_timeout_ms = 600_000).await;
+    let mut options = ConnectOptions::named();
+    options.receive_buffer = Some(4_096);
+    let agent = server.connect_with(options).await.authenticate("org-1").await;
+    agent.wire.hold().await;
+    for n in 0..50 {
+        let data = json!({ "n": n, "pad": "x".repeat(100_000) });
+        server.broadcast("attendance:checkin", data, json!({ "organization_id": "org-1" })).await;
+    }
+    let call = server.call(Method::DELETE, &format!("/connections/{}", agent.socket_id));
+    assert_eq!(call.send().await.expect("an answer").status, 200);
+    server.count("its connection is gone", |census| census.connections == 0).await;
 }
 
 #[tokio::test]

@@ -293,8 +293,9 @@ async fn a_revocation_ends_who_is_there_who_comes_back_and_who_comes_anew() {
     let later = token(claims("ann", json!({ "iat": seconds_from_now(1.0) })));
     let ack = client.emit("authenticate", json!({ "token": later })).await;
     assert_eq!(ack["success"], true, "what is issued later holds: {ack}");
-    bob.settle().await;
-    assert_eq!(revoke(json!({ "organization_id": "org-1" })).await, 2);
+    bob.wire.send(format!("40/org/org-1,{}", json!({ "token": of("bob") })));
+    server.count("bob has two sockets", |census| census.sockets == 3).await;
+    assert_eq!(revoke(json!({ "organization_id": "org-1" })).await, 3);
     assert!(bob.closed().await.terminal && client.closed().await.terminal);
     for body in [
         json!({}),

@@ -57,7 +57,7 @@ impl Clients {
 
     /// The public id of the socket that a client has.
     pub(in crate::doors) fn socket_of(&self, id: &str) -> Option<String> {
-        let connection = self.lock().get(id)?.connection.upgrade()?;
+        let connection = self.lock().get(id).filter(|holder| !holder.is_gone())?.connection.upgrade()?;
         connection.public_id("/").map(|id| id.to_string())
     }
 
