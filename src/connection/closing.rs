@@ -99,7 +99,9 @@ impl Connection {
 
     /// Nothing that the client sends is heard any more; false if that has begun before.
     pub fn begin_dismissal(&self) -> bool {
-        !self.dismissed.swap(true, Ordering::SeqCst)
+        let first = !self.dismissed.swap(true, Ordering::SeqCst);
+        self.progress.notify_waiters();
+        first
     }
 
     /// Ends every namespace with a DISCONNECT, then closes the transport; a stock client stays away.
@@ -125,6 +127,7 @@ impl Connection {
             stopping.run_until_cancelled(tokio::time::sleep(FAREWELL)).await;
             let Some(slow) = connection.upgrade() else { return };
             slow.lock().forget_events();
+            slow.progress.notify_waiters();
             drop(slow);
             stopping.run_until_cancelled(tokio::time::sleep(LAST)).await;
             if let Some(connection) = connection.upgrade() {

@@ -267,10 +267,10 @@ impl Outbox {
     }
 
     /// The CONNECT reply of a namespace goes out, and everything kept back follows, as soon as its socket is in
-    /// its rooms.
+    /// its rooms; at once if it comes out of socketioxide's queue, where events may be behind it.
     pub(super) fn reply(&mut self, namespace: &str, reply: Bytes) {
         match self.members.iter_mut().find(|member| &*member.namespace == namespace) {
-            Some(member) if !member.entered => member.reply = Some(reply),
+            Some(member) if !member.entered && !member.switching => member.reply = Some(reply),
             _ => {
                 self.push_control(reply);
                 self.open(namespace);

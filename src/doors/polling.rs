@@ -88,7 +88,7 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
     if connection.is_switching() {
         return payload(protocol, NOOP);
     }
-    let (_guard, last) = connection.poll();
+    let (guard, last) = connection.poll();
     let mut served = std::pin::pin!(doors.engine.serve(request));
     let response = match poll_immediate(served.as_mut()).await {
         Some(response) => response,
@@ -105,7 +105,8 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
             }
         }
     };
-    connection.all_entered().await;
+    // It does not wait any more: what comes now is for the next one.
+    drop(guard);
     let mut idle = response.status() != StatusCode::OK;
     let response = rewrite(response, |payload| match protocol {
         EngineIo::V3 => {
@@ -127,6 +128,8 @@ async fn poll(doors: &Doors, connection: &Arc<Connection>, request: Request<Body
     })
     .await;
     connection.took(response.body().size_hint().lower() as usize);
+    // Whoever reads a CONNECT reply counts on being reached.
+    connection.all_entered().await;
     // A stock client takes a failed poll for a fault of the network, and what comes in one payload with a
     // close for lost: a session that was cut says so in a payload of its own.
     if idle && connection.is_severed() { payload(protocol, CLOSE) } else { response }
